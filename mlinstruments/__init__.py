@@ -1,0 +1,1 @@
+"""Learned instruments for linear IV, and preferences from game choices."""

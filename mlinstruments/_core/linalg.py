@@ -1,0 +1,95 @@
+"""Residualising, projecting and rank checks on plain arrays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import linalg
+
+from .typing import FloatArray
+
+# A column whose residual on the others is below this share of its own length counts as collinear.
+RANK_TOLERANCE = 1e-9
+
+
+@dataclass(frozen=True)
+class Annihilator:
+    """Removes from any column what a set of regressors explains, under weights.
+
+    With ``root`` the square roots of the weights, ``residualise(v)`` is the residual of the
+    weighted regression of ``v`` on the regressors.
+
+    Parameters
+    ----------
+    basis : array, shape (n, r)
+        Orthonormal columns spanning the weighted regressors.
+    root : array, shape (n,), or None
+        Square roots of the weights; None where all are one.
+    """
+
+    basis: FloatArray
+    root: FloatArray | None = None
+
+    @classmethod
+    def of(cls, regressors: FloatArray, weights: FloatArray | None = None) -> Annihilator:
+        """Build from regressors (n, p), possibly rank deficient, and weights (n,)."""
+        root = None if weights is None else np.sqrt(weights)
+        scaled = regressors if root is None else regressors * root[:, None]
+        return cls(orthonormal_basis(scaled), root)
+
+    def residualise(self, values: FloatArray) -> FloatArray:
+        """Weighted residuals of ``values`` (n,) or (n, m) on the regressors, same shape."""
+        if self.basis.shape[1] == 0:
+            return values.copy()
+        if self.root is None:
+            return values - self.basis @ (self.basis.T @ values)
+        root = self.root if values.ndim == 1 else self.root[:, None]
+        return values - (self.basis @ (self.basis.T @ (root * values))) / root
+
+
+def orthonormal_basis(columns: FloatArray) -> FloatArray:
+    """Orthonormal basis (n, r) of the column space of ``columns`` (n, p), r its rank."""
+    n, p = columns.shape
+    if p == 0:
+        return np.empty((n, 0))
+    lengths = np.linalg.norm(columns, axis=0)
+    kept = columns[:, lengths > 0] / lengths[lengths > 0]
+    if kept.shape[1] == 0:
+        return np.empty((n, 0))
+    q, r, _ = linalg.qr(kept, mode="economic", pivoting=True)
+    return np.ascontiguousarray(q[:, np.abs(np.diag(r)) > RANK_TOLERANCE])
+
+
+def dependent_columns(columns: FloatArray) -> list[int]:
+    """Positions of columns that are linear combinations of those before them.
+
+    Examples
+    --------
+    >>> x = np.column_stack([np.ones(4), np.arange(4.0), 2 * np.arange(4.0) + 1])
+    >>> dependent_columns(x)
+    [2]
+    """
+    lengths = np.linalg.norm(columns, axis=0)
+    r = linalg.qr(columns / np.where(lengths > 0, lengths, 1.0), mode="r")[0]
+    if r.shape[0] < r.shape[1]:  # more columns than rows: the surplus is dependent
+        r = np.vstack([r, np.zeros((r.shape[1] - r.shape[0], r.shape[1]))])
+    found: list[int] = []
+    basis = np.empty((r.shape[0], 0))
+    for j in range(r.shape[1]):
+        column = r[:, j]
+        rest = column - basis @ (basis.T @ column)
+        rest = rest - basis @ (basis.T @ rest)  # twice is enough (Kahan, Parlett)
+        length = np.linalg.norm(rest)
+        if length <= RANK_TOLERANCE:
+            found.append(j)
+        else:
+            basis = np.column_stack([basis, rest / length])
+    return found
+
+
+def has_constant(columns: FloatArray) -> bool:
+    """Whether a constant lies in the span of ``columns`` (n, p)."""
+    basis = orthonormal_basis(columns)
+    ones = np.ones(len(columns))
+    return float(np.linalg.norm(ones - basis @ (basis.T @ ones))) < 1e-8 * np.sqrt(len(columns))

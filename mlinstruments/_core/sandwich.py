@@ -1,0 +1,182 @@
+"""Covariances of summed scores: the one home of every robust standard error in the package.
+
+Words and small-sample factors are linearmodels': ``debiased`` multiplies by n/(n-k), and clustered
+covariances by g/(g-1) (n-1)/(n-k) for each way of clustering.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from .arrays import check_choice
+from .exceptions import InputError
+from .typing import FloatArray, IntArray
+
+KINDS = ("unadjusted", "robust", "clustered", "kernel")
+
+
+@dataclass(frozen=True)
+class CovarianceSpec:
+    """How the variance of a sum of scores is estimated.
+
+    Parameters
+    ----------
+    kind : {"unadjusted", "robust", "clustered", "kernel"}
+        Homoskedastic, heteroskedasticity-robust, clustered in one or two ways, or Bartlett kernel.
+    debiased : bool
+        Apply small-sample factors (HC1 for ``robust``).
+    clusters : tuple of int arrays, each (n,)
+        Cluster numbers from 0, one array for each way of clustering.
+    bandwidth : int, optional
+        Lags of the Bartlett kernel; chosen from the data by linearmodels' rule if not given.
+    """
+
+    kind: str = "robust"
+    debiased: bool = False
+    clusters: tuple[IntArray, ...] = ()
+    bandwidth: int | None = None
+
+    def __post_init__(self) -> None:
+        check_choice(self.kind, "cov_type", KINDS)
+        if self.kind == "clustered" and not 1 <= len(self.clusters) <= 2:
+            raise InputError(
+                f"clustered covariances need one or two ways of clustering; got"
+                f" {len(self.clusters)}: pass clusters= with one or two columns."
+            )
+        if self.kind == "kernel" and self.bandwidth is not None and self.bandwidth < 0:
+            raise InputError(f"bandwidth must be 0 or more; got {self.bandwidth}.")
+
+    @property
+    def n_clusters(self) -> tuple[int, ...]:
+        """Number of clusters in each way of clustering."""
+        return tuple(int(codes.max()) + 1 for codes in self.clusters)
+
+    @property
+    def label(self) -> str:
+        """The covariance in words, for tables."""
+        if self.kind == "robust":
+            return "robust (HC1)" if self.debiased else "robust (HC0)"
+        if self.kind == "clustered":
+            ways = "one way" if len(self.clusters) == 1 else "two ways"
+            return f"clustered, {ways}"
+        if self.kind == "kernel":
+            return f"kernel (Bartlett, {self.bandwidth} lags)"
+        return "unadjusted"
+
+    def resolve(self, scores: FloatArray) -> CovarianceSpec:
+        """Fill in a bandwidth left to the data from the scores (n, m) of the fitted model."""
+        if self.kind != "kernel" or self.bandwidth is not None:
+            return self
+        from linearmodels.iv.covariance import kernel_optimal_bandwidth
+
+        return replace(self, bandwidth=int(kernel_optimal_bandwidth(scores.sum(1), "bartlett")))
+
+
+def meat(scores: FloatArray, spec: CovarianceSpec, n_params: int) -> FloatArray:
+    """Variance of the column sums of ``scores``.
+
+    Parameters
+    ----------
+    scores : array, shape (n, m)
+        One row an observation.
+    spec : CovarianceSpec
+        Any kind but ``unadjusted``, which is not a function of the scores.
+    n_params : int
+        Estimated parameters, for the small-sample factor.
+
+    Returns
+    -------
+    array, shape (m, m)
+        Symmetric; positive semi-definite except possibly under two-way clustering.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> meat(np.array([[1.0], [2.0]]), CovarianceSpec("robust"), n_params=1)
+    array([[5.]])
+    """
+    n = len(scores)
+    if spec.kind == "robust":
+        return _factor(spec, n, n_params) * (scores.T @ scores)
+    if spec.kind == "clustered":
+        return _clustered(scores, spec, n_params)
+    if spec.kind == "kernel":
+        if spec.bandwidth is None:
+            raise InputError("a kernel covariance needs its bandwidth resolved first.")
+        return _factor(spec, n, n_params) * _bartlett(scores, spec.bandwidth)
+    raise InputError("an unadjusted covariance is not a function of scores.")
+
+
+def moment_meat(z: FloatArray, v: FloatArray, spec: CovarianceSpec, n_params: int) -> FloatArray:
+    """Variance of the sums of all products z_j v_m.
+
+    Parameters
+    ----------
+    z : array, shape (n, q)
+        Instruments.
+    v : array, shape (n, m)
+        Residuals.
+    spec : CovarianceSpec
+        Of any kind.
+    n_params : int
+        Estimated parameters, for the small-sample factor.
+
+    Returns
+    -------
+    array, shape (m * q, m * q)
+        Ordered v-major: entry ``m * q + j`` belongs to v_m and z_j.
+    """
+    n = len(z)
+    if spec.kind == "unadjusted":
+        return _factor(spec, n, n_params) * np.kron(v.T @ v / n, z.T @ z)
+    scores = (v[:, :, None] * z[:, None, :]).reshape(n, -1)
+    return meat(scores, spec, n_params)
+
+
+def _factor(spec: CovarianceSpec, n: int, n_params: int) -> float:
+    return n / (n - n_params) if spec.debiased else 1.0
+
+
+def _clustered(scores: FloatArray, spec: CovarianceSpec, n_params: int) -> FloatArray:
+    first = _one_way(scores, spec.clusters[0], spec, n_params)
+    if len(spec.clusters) == 1:
+        return first
+    a, b = spec.clusters
+    both = np.unique(a * (int(b.max()) + 1) + b, return_inverse=True)[1].astype(np.int64)
+    second = _one_way(scores, b, spec, n_params)
+    return first + second - _one_way(scores, both, spec, n_params)
+
+
+def _one_way(
+    scores: FloatArray, codes: IntArray, spec: CovarianceSpec, n_params: int
+) -> FloatArray:
+    n, g = len(scores), int(codes.max()) + 1
+    sums = np.column_stack([np.bincount(codes, column, g) for column in scores.T])
+    factor = _factor(spec, n, n_params) * g / (g - 1) * (n - 1) / n if spec.debiased else 1.0
+    return factor * (sums.T @ sums)
+
+
+def _bartlett(scores: FloatArray, lags: int) -> FloatArray:
+    total = scores.T @ scores
+    for lag in range(1, min(lags, len(scores) - 1) + 1):
+        cross = scores[lag:].T @ scores[:-lag]
+        total += (1 - lag / (lags + 1)) * (cross + cross.T)
+    return total
+
+
+def nearest_psd(matrix: FloatArray) -> FloatArray:
+    """Set negative eigenvalues of a symmetric matrix to zero (Cameron, Gelbach, Miller 2011).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> nearest_psd(np.array([[1.0, 0.0], [0.0, -1.0]]))
+    array([[1., 0.],
+           [0., 0.]])
+    """
+    values, vectors = np.linalg.eigh(matrix)
+    if values[0] >= 0:
+        return matrix
+    return (vectors * np.maximum(values, 0.0)) @ vectors.T

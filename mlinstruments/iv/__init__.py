@@ -1,0 +1,1 @@
+"""Linear IV with learned instruments, its inference, and its comparators."""
