@@ -1,0 +1,104 @@
+"""What a first-stage learner is: a configuration that prepares an engine, which fits folds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+
+from mlinstruments._core.typing import FloatArray, IntArray
+
+from .features import Features
+
+
+@dataclass(frozen=True)
+class FoldTask:
+    """One first-stage fit.
+
+    Parameters
+    ----------
+    targets : array, shape (n, m)
+        What is learned; each column on its own.
+    parts : tuple of int arrays
+        Disjoint sets of training rows, one fit each.
+    out : int array
+        Rows to predict.
+    seed : SeedSequence
+        Randomness of this task.
+    share_tuning : bool
+        Choose tuning values on the first target and keep them for the others.
+    """
+
+    targets: FloatArray
+    parts: tuple[IntArray, ...]
+    out: IntArray
+    seed: np.random.SeedSequence
+    share_tuning: bool = False
+
+
+@dataclass(frozen=True)
+class FoldFit:
+    """Predictions of one task.
+
+    Parameters
+    ----------
+    predictions : array, shape (m, parts, len(out))
+        f(W) for each target and training part, without the part linear in the controls.
+    tuning : tuple of float
+        The tuning value used for each target (boosting rounds, ridge penalty), NaN if none.
+    """
+
+    predictions: FloatArray
+    tuning: tuple[float, ...]
+
+
+class Engine(Protocol):
+    """A learner bound to its inputs."""
+
+    @property
+    def linear_in_target(self) -> bool:
+        """Whether predictions are linear in the target once tuning is shared."""
+        ...
+
+    def fit(self, task: FoldTask) -> FoldFit:
+        """Fit f(W) + X'l on each training part and predict f(W)."""
+        ...
+
+
+@runtime_checkable
+class Learner(Protocol):
+    """A configuration that can be bound to inputs."""
+
+    @property
+    def label(self) -> str:
+        """The learner in words, for tables."""
+        ...
+
+    @property
+    def takes_missing(self) -> bool:
+        """Whether missing instruments may be passed as they are."""
+        ...
+
+    def prepare(
+        self, features: Features, controls: FloatArray, weights: FloatArray | None
+    ) -> Engine:
+        """Bind to inputs; whatever all folds share is done here, once."""
+        ...
+
+
+def seed_int(seed: np.random.SeedSequence) -> int:
+    """A seed as the non-negative 31-bit integer that learners take."""
+    return int(seed.generate_state(1)[0] >> 1)
+
+
+def describe(name: str, **settings: Any) -> str:
+    """``name(a=1, b=2)`` with settings that are None left out.
+
+    Examples
+    --------
+    >>> describe("ridge", penalty=None)
+    'ridge'
+    """
+    shown = ", ".join(f"{key}={value}" for key, value in settings.items() if value is not None)
+    return f"{name}({shown})" if shown else name

@@ -1,0 +1,122 @@
+"""The hot loop: every split, cell, target and half of a cross-fitted first stage, in one map."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from mlinstruments._core.parallel import parallel_map
+from mlinstruments._core.typing import FloatArray
+
+from .base import Engine, FoldFit, FoldTask
+from .folds import Split
+
+
+@dataclass(frozen=True)
+class CrossFit:
+    """Out-of-fold predictions.
+
+    Parameters
+    ----------
+    predictions : array, shape (splits, targets, parts, n)
+        Each row predicted by models trained without its cell; one entry for each training part.
+    tuning : array, shape (splits, cells, targets)
+        Tuning value of every fit (boosting rounds, penalty), NaN where there is none.
+    """
+
+    predictions: FloatArray
+    tuning: FloatArray
+
+
+def cross_fit(
+    engine: Engine,
+    targets: FloatArray,
+    splits: list[Split],
+    seeds: list[np.random.SeedSequence],
+    share_tuning: bool = False,
+    recentre: Engine | None = None,
+    n_jobs: int | None = None,
+    progress: bool | None = None,
+) -> CrossFit:
+    """Predict every target for every row from models that never saw the row's cell.
+
+    Parameters
+    ----------
+    engine : Engine
+        The learner bound to its inputs.
+    targets : array, shape (n, m)
+        What is learned, each column on its own.
+    splits : list of Split
+        One for each repeat, all with the same number of cells.
+    seeds : list of SeedSequence
+        One for each repeat.
+    share_tuning : bool
+        Keep the tuning values of the first target for all.
+    recentre : Engine, optional
+        Learner of the covariates alone; what it predicts of f is subtracted.
+    n_jobs, progress
+        As in :func:`mlinstruments._core.parallel.parallel_map`.
+
+    Returns
+    -------
+    CrossFit
+    """
+    groups = _target_groups(engine, targets.shape[1], share_tuning)
+    places = [(r, c, g) for r, s in enumerate(splits) for c in range(s.n_cells) for g in groups]
+    cell_seeds = [
+        np.random.SeedSequence(seed.entropy, spawn_key=(*seed.spawn_key, 1)).spawn(split.n_cells)
+        for seed, split in zip(seeds, splits, strict=True)
+    ]
+
+    def run(place: tuple[int, int, tuple[int, ...]]) -> FoldFit:
+        r, cell, group = place
+        task = FoldTask(
+            targets[:, list(group)],
+            splits[r].training(cell),
+            splits[r].held_out(cell),
+            cell_seeds[r][cell],
+            share_tuning,
+        )
+        return engine.fit(task) if recentre is None else _recentred(engine, recentre, task)
+
+    fits = parallel_map(run, places, n_jobs, progress, "first stage")
+    return _collect(fits, places, splits, targets.shape)
+
+
+def _target_groups(engine: Engine, m: int, share_tuning: bool) -> list[tuple[int, ...]]:
+    # Linear learners solve all targets at once; so must tasks whose tuning is shared.
+    together = engine.linear_in_target or share_tuning
+    return [tuple(range(m))] if together else [(j,) for j in range(m)]
+
+
+def _collect(
+    fits: list[FoldFit],
+    places: list[tuple[int, int, tuple[int, ...]]],
+    splits: list[Split],
+    shape: tuple[int, ...],
+) -> CrossFit:
+    n, m = shape
+    parts = fits[0].predictions.shape[1]
+    predictions = np.empty((len(splits), m, parts, n))
+    tuning = np.empty((len(splits), splits[0].n_cells, m))
+    for (r, cell, group), fit in zip(places, fits, strict=True):
+        rows = splits[r].held_out(cell)
+        for j, target in enumerate(group):
+            predictions[r, target][:, rows] = fit.predictions[j]
+            tuning[r, cell, target] = fit.tuning[j]
+    return CrossFit(predictions, tuning)
+
+
+def _recentred(engine: Engine, recentre: Engine, task: FoldTask) -> FoldFit:
+    """g(W, X) - E[g(W, X) | X], both learned on the same training part."""
+    everyone = np.arange(len(task.targets))
+    joint = engine.fit(
+        FoldTask(task.targets, task.parts, everyone, task.seed, task.share_tuning)
+    )
+    centred = joint.predictions[:, :, task.out].copy()
+    for j, target in enumerate(joint.predictions):
+        for part, learned in enumerate(target):
+            inner = FoldTask(learned[:, None], (task.parts[part],), task.out, task.seed)
+            centred[j, part] -= recentre.fit(inner).predictions[0, 0]
+    return FoldFit(centred, joint.tuning)

@@ -1,0 +1,157 @@
+"""Random partitions: folds to hold out, halves to train on, clusters kept whole in both."""
+
+from __future__ import annotations
+
+import heapq
+from dataclasses import dataclass
+
+import numpy as np
+
+from mlinstruments._core.arrays import encode_labels
+from mlinstruments._core.exceptions import InputError
+from mlinstruments._core.typing import IntArray
+
+
+@dataclass(frozen=True)
+class Split:
+    """One partition of the rows.
+
+    With one way of clustering, or none, a cell is a fold and its training part is every other
+    fold. With two ways each way is partitioned; a cell is a pair of folds and its training part
+    shares neither of them (multiway cross-fitting: Chiang, Kato, Ma, Sasaki 2022).
+
+    Parameters
+    ----------
+    folds : tuple of int arrays, each (n,)
+        Fold of each row, one array a way of clustering.
+    half : int array, shape (n,), or None
+        Which of two halves a row trains when its fold is in the training part; None where each
+        training part is used whole.
+    """
+
+    folds: tuple[IntArray, ...]
+    half: IntArray | None
+
+    @property
+    def cell(self) -> IntArray:
+        """The cell of each row, numbered from 0 without gaps, shape (n,)."""
+        if len(self.folds) == 1:
+            return self.folds[0]
+        a, b = self.folds
+        return np.unique(a * (int(b.max()) + 1) + b, return_inverse=True)[1].astype(np.int64)
+
+    @property
+    def n_cells(self) -> int:
+        """Number of cells."""
+        return int(self.cell.max()) + 1
+
+    def held_out(self, cell: int) -> IntArray:
+        """Rows of a cell."""
+        return np.flatnonzero(self.cell == cell)
+
+    def training(self, cell: int) -> tuple[IntArray, ...]:
+        """Rows that train the predictions of a cell: two disjoint halves, or one whole part."""
+        if self.n_cells == 1:
+            return (np.arange(len(self.cell)),)
+        first = int(np.argmax(self.cell == cell))
+        outside = np.logical_and.reduce([fold != fold[first] for fold in self.folds])
+        if self.half is None:
+            return (np.flatnonzero(outside),)
+        return tuple(np.flatnonzero(outside & (self.half == side)) for side in (0, 1))
+
+
+def random_split(
+    n: int,
+    n_folds: int,
+    clusters: tuple[IntArray, ...],
+    seed: np.random.SeedSequence,
+    halves: bool = True,
+) -> Split:
+    """Partition ``n`` rows at random into folds of about equal size, clusters whole.
+
+    Parameters
+    ----------
+    n : int
+        Rows.
+    n_folds : int
+        Folds in each way of clustering; 1 means no sample splitting.
+    clusters : tuple of int arrays, each (n,)
+        None, one or two ways of clustering, as codes from 0.
+    seed : SeedSequence
+        The randomness.
+    halves : bool
+        Also split every training part in two. Two-way clusters cannot be halved in both ways
+        without losing half of the rows, so their training parts stay whole.
+
+    Returns
+    -------
+    Split
+
+    Examples
+    --------
+    >>> split = random_split(6, 3, (), np.random.SeedSequence(0))
+    >>> np.bincount(split.cell)
+    array([2, 2, 2])
+    """
+    rng = np.random.default_rng(seed)
+    if n_folds == 1:
+        return Split((np.zeros(n, dtype=np.int64),), None)
+    if len(clusters) == 2:
+        parts = [_deal(codes, n_folds, rng)[0] for codes in clusters]
+        return Split(tuple(parts), None)
+    fold, half = _deal(clusters[0] if clusters else np.arange(n), n_folds, rng)
+    return Split((fold,), half if halves else None)
+
+
+def given_split(folds: IntArray, halves: bool, seed: np.random.SeedSequence) -> Split:
+    """A partition the user chose, with random halves inside each training part.
+
+    Parameters
+    ----------
+    folds : int array, shape (n,)
+        Fold labels; any numbers.
+    """
+    codes = encode_labels(folds)
+    if codes.max() == 0:
+        raise InputError("folds has a single label: at least two folds are needed.")
+    half = np.empty(len(codes), dtype=np.int64)
+    order = np.random.default_rng(seed).permutation(len(codes))
+    for cell in range(int(codes.max()) + 1):
+        rows = order[codes[order] == cell]
+        half[rows] = (np.arange(len(rows)) + cell) % 2
+    return Split((codes,), half if halves else None)
+
+
+def _deal(codes: IntArray, n_folds: int, rng: np.random.Generator) -> tuple[IntArray, IntArray]:
+    """Fold and half of each row, whole units dealt in random order to the smallest pile."""
+    sizes = np.bincount(codes)
+    if len(sizes) < n_folds:
+        what = "rows" if len(codes) == len(sizes) else "clusters"
+        raise InputError(
+            f"{n_folds} folds need at least {n_folds} {what}; there are {len(sizes)}:"
+            f" lower n_folds to {len(sizes)} or less."
+        )
+    order = rng.permutation(len(sizes))
+    fold = np.empty(len(sizes), dtype=np.int64)
+    half = np.empty(len(sizes), dtype=np.int64)
+    if sizes.min() == sizes.max():
+        dealt = np.arange(len(sizes))
+        fold[order] = dealt % n_folds
+        # The sides start at another half in every other fold, so leave-one-out balances too.
+        half[order] = (dealt // n_folds + dealt % n_folds) % 2
+    else:
+        _deal_greedily(sizes, order, n_folds, fold, half)
+    return fold[codes], half[codes]
+
+
+def _deal_greedily(
+    sizes: IntArray, order: IntArray, n_folds: int, fold: IntArray, half: IntArray
+) -> None:
+    piles = [(0, k) for k in range(n_folds)]
+    sides = np.zeros((n_folds, 2), dtype=np.int64)
+    for unit in order:
+        filled, k = heapq.heappop(piles)
+        side = int(sides[k, 0] > sides[k, 1]) if sides[k, 0] != sides[k, 1] else k % 2
+        fold[unit], half[unit] = k, side
+        sides[k, side] += sizes[unit]
+        heapq.heappush(piles, (filled + int(sizes[unit]), k))

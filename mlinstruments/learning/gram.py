@@ -1,0 +1,236 @@
+"""Learners linear in a dictionary of W: ridge or least squares with the controls unpenalised.
+
+Everything a penalty needs, its fit and its error on other rows, follows from the Gram matrices of
+the residualised dictionary, so a grid of penalties costs one eigendecomposition.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import linalg
+
+from mlinstruments._core.exceptions import InputError
+from mlinstruments._core.linalg import Annihilator
+from mlinstruments._core.typing import FloatArray, IntArray
+
+from .base import FoldFit, FoldTask, describe, seed_int
+from .features import Features
+from .series import series_dictionary
+
+# Penalties tried where none is given, each relative to the number of training rows.
+PENALTIES = np.logspace(-4, 2, 19)
+
+
+@dataclass(frozen=True)
+class Ridge:
+    """Ridge regression on the instruments, linear in the covariates, which are not penalised.
+
+    Parameters
+    ----------
+    penalty : float, optional
+        Penalty on standardised columns, relative to the number of training rows. By default
+        chosen inside each training part, where either half predicts the other best.
+
+    Examples
+    --------
+    >>> Ridge(penalty=0.1).label
+    'ridge(penalty=0.1)'
+    """
+
+    penalty: float | None = None
+
+    def __post_init__(self) -> None:
+        _check_penalty(self.penalty)
+
+    @property
+    def label(self) -> str:
+        """The learner in words."""
+        return describe("ridge", penalty=self.penalty)
+
+    @property
+    def takes_missing(self) -> bool:
+        """Linear learners need complete rows."""
+        return False
+
+    def prepare(
+        self, features: Features, controls: FloatArray, weights: FloatArray | None
+    ) -> GramEngine:
+        """Bind to the instruments as they are, categories as indicators."""
+        return GramEngine(features.dummies(), controls, weights, self.penalty)
+
+
+@dataclass(frozen=True)
+class OLS:
+    """Least squares on the instruments: the first stage of 2SLS, cross-fitted.
+
+    Examples
+    --------
+    >>> OLS().label
+    'ols'
+    """
+
+    @property
+    def label(self) -> str:
+        """The learner in words."""
+        return "ols"
+
+    @property
+    def takes_missing(self) -> bool:
+        """Linear learners need complete rows."""
+        return False
+
+    def prepare(
+        self, features: Features, controls: FloatArray, weights: FloatArray | None
+    ) -> GramEngine:
+        """Bind to the instruments as they are, categories as indicators."""
+        return GramEngine(features.dummies(), controls, weights, 0.0)
+
+
+@dataclass(frozen=True)
+class Series:
+    """Splines of every instrument and products of pairs, fitted by ridge.
+
+    Parameters
+    ----------
+    penalty : float, optional
+        As for :class:`Ridge`.
+    knots : int
+        Knots of each cubic spline, at quantiles.
+    interactions : bool
+        Add products of coarser splines for every pair of instruments.
+    max_columns : int
+        Columns the products may take; their splines get coarser to fit, and are left out where
+        even products of two straight lines do not fit.
+
+    Examples
+    --------
+    >>> Series(knots=5).label
+    'series(knots=5)'
+    """
+
+    penalty: float | None = None
+    knots: int = 7
+    interactions: bool = True
+    max_columns: int = 250
+
+    def __post_init__(self) -> None:
+        _check_penalty(self.penalty)
+        if self.knots < 2:
+            raise InputError(f"a spline needs at least 2 knots; got {self.knots}.")
+
+    @property
+    def label(self) -> str:
+        """The learner in words."""
+        knots = None if self.knots == 7 else self.knots
+        return describe("series", penalty=self.penalty, knots=knots)
+
+    @property
+    def takes_missing(self) -> bool:
+        """Linear learners need complete rows."""
+        return False
+
+    def prepare(
+        self, features: Features, controls: FloatArray, weights: FloatArray | None
+    ) -> GramEngine:
+        """Expand the instruments once for every fold and target."""
+        pair_columns = self.max_columns if self.interactions else 0
+        dictionary = series_dictionary(features, self.knots, pair_columns)
+        return GramEngine(dictionary, controls, weights, self.penalty)
+
+
+class GramEngine:
+    """A ridge or least-squares learner bound to a dictionary (n, m), standardised on entry."""
+
+    linear_in_target = True
+
+    def __init__(
+        self,
+        dictionary: FloatArray,
+        controls: FloatArray,
+        weights: FloatArray | None,
+        penalty: float | None,
+    ) -> None:
+        scale = dictionary.std(axis=0)
+        self._dictionary = (dictionary - dictionary.mean(axis=0)) / np.where(scale > 0, scale, 1)
+        self._controls = controls
+        self._weights = weights
+        self._penalty = penalty
+
+    def fit(self, task: FoldTask) -> FoldFit:
+        """Solve for each target and part, and predict the rows asked for."""
+        parts = [self._normal_equations(task.targets, rows) for rows in task.parts]
+        penalties = self._penalties(task, parts)
+        out = self._dictionary[task.out]
+        predictions = np.stack([out @ part.solve(penalties) for part in parts])
+        return FoldFit(np.moveaxis(predictions, 2, 0), tuple(penalties))
+
+    def _penalties(self, task: FoldTask, parts: list[NormalEquations]) -> FloatArray:
+        m = task.targets.shape[1]
+        if self._penalty is not None:
+            return np.full(m, self._penalty)
+        if len(parts) != 2:
+            order = np.random.default_rng(seed_int(task.seed)).permutation(task.parts[0])
+            halves = np.array_split(order, 2)
+            parts = [self._normal_equations(task.targets, rows) for rows in halves]
+        errors = parts[0].path_errors(parts[1]) + parts[1].path_errors(parts[0])
+        chosen = PENALTIES[errors.argmin(axis=0)]
+        return np.full(m, chosen[0]) if task.share_tuning else chosen
+
+    def _normal_equations(self, targets: FloatArray, rows: IntArray) -> NormalEquations:
+        weights = None if self._weights is None else self._weights[rows]
+        controls = Annihilator.of(self._controls[rows], weights)
+        dictionary = controls.residualise(self._dictionary[rows])
+        outcome = controls.residualise(targets[rows])
+        if weights is not None:
+            root = np.sqrt(weights)[:, None]
+            dictionary, outcome = root * dictionary, root * outcome
+        return NormalEquations(dictionary, outcome)
+
+
+class NormalEquations:
+    """Ridge solutions on residualised rows, for any number of penalties.
+
+    Parameters
+    ----------
+    dictionary : array, shape (n, m)
+        Residualised on the controls.
+    outcome : array, shape (n, t)
+        Targets, residualised on the controls.
+    """
+
+    def __init__(self, dictionary: FloatArray, outcome: FloatArray) -> None:
+        self.rows = len(dictionary)
+        self.gram = dictionary.T @ dictionary
+        self.cross = dictionary.T @ outcome
+        self.squares = np.einsum("ij,ij->j", outcome, outcome)
+        self._dictionary = dictionary
+        self._outcome = outcome
+
+    def solve(self, penalties: FloatArray) -> FloatArray:
+        """Coefficients (m, t), one penalty a target; least squares of least norm where it is 0."""
+        if (penalties == 0).all():
+            # Squaring the condition number in a Gram matrix would cost half of the digits.
+            return np.asarray(linalg.lstsq(self._dictionary, self._outcome)[0])
+        values, vectors = np.linalg.eigh(self.gram)
+        shrunk = np.maximum(values, 0)[:, None] + self.rows * penalties[None, :]
+        return np.asarray(vectors @ ((vectors.T @ self.cross) / shrunk))
+
+    def path_errors(self, other: NormalEquations) -> FloatArray:
+        """Squared error on the rows of ``other`` for every penalty, shape (penalties, t)."""
+        values, vectors = np.linalg.eigh(self.gram)
+        rotated_cross = vectors.T @ self.cross
+        other_gram = vectors.T @ other.gram @ vectors
+        other_cross = vectors.T @ other.cross
+        errors = np.empty((len(PENALTIES), self.cross.shape[1]))
+        for i, penalty in enumerate(PENALTIES):
+            b = rotated_cross / (np.maximum(values, 0) + self.rows * penalty)[:, None]
+            fitted = np.einsum("ij,ij->j", b, other_gram @ b)
+            errors[i] = other.squares - 2 * np.einsum("ij,ij->j", b, other_cross) + fitted
+        return errors
+
+
+def _check_penalty(penalty: float | None) -> None:
+    if penalty is not None and not penalty >= 0:
+        raise InputError(f"penalty must be 0 or more; got {penalty!r}.")
