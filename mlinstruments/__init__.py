@@ -1,1 +1,10 @@
 """Learned instruments for linear IV, and preferences from game choices."""
+
+from .iv.comparators import LIML, OLS, TSLS
+from .iv.compare import compare
+from .iv.confidence_set import ConfidenceSet
+from .iv.mliv import MLIV
+from .iv.results import IVResults, MLIVResults
+
+__version__ = "0.1.0"
+__all__ = ["LIML", "MLIV", "OLS", "TSLS", "ConfidenceSet", "IVResults", "MLIVResults", "compare"]

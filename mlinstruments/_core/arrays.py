@@ -106,7 +106,7 @@ def check_weights(weights: FloatArray) -> FloatArray:
     if (weights == 0).any():
         row = int(np.flatnonzero(weights == 0)[0])
         raise InputError(f"weights must be positive; row {row} holds 0. Drop such rows.")
-    return weights / weights.mean()
+    return weights / float(weights.mean())
 
 
 def encode_labels(labels: AnyArray) -> IntArray:
@@ -130,7 +130,7 @@ def encode_labels(labels: AnyArray) -> IntArray:
     """
     import pandas as pd
 
-    return pd.factorize(labels)[0].astype(np.int64)
+    return np.asarray(pd.factorize(labels)[0], dtype=np.int64)
 
 
 def missing_mask(values: AnyArray) -> BoolArray:

@@ -92,4 +92,64 @@ def has_constant(columns: FloatArray) -> bool:
     """Whether a constant lies in the span of ``columns`` (n, p)."""
     basis = orthonormal_basis(columns)
     ones = np.ones(len(columns))
-    return float(np.linalg.norm(ones - basis @ (basis.T @ ones))) < 1e-8 * np.sqrt(len(columns))
+    rest = float(np.linalg.norm(ones - basis @ (basis.T @ ones)))
+    return rest < 1e-8 * float(np.sqrt(len(columns)))
+
+
+# Rows handled at a time where n x p temporaries would matter.
+BLOCK = 65_536
+
+
+def triangular_factor(columns: list[FloatArray], weights: FloatArray | None = None) -> FloatArray:
+    """R of the QR decomposition of columns side by side, without joining them in memory.
+
+    Any least-squares quantity of the data is that of the few rows of R, to the same accuracy as
+    from the rows themselves: inner products are preserved and no Gram matrix is formed.
+
+    Parameters
+    ----------
+    columns : list of arrays, each (n,) or (n, m_i)
+        The variables, in order.
+    weights : array, shape (n,), optional
+        Analytic weights.
+
+    Returns
+    -------
+    array, shape (r, sum of m_i), r at most the number of columns
+
+    Examples
+    --------
+    >>> r = triangular_factor([np.array([3.0, 4.0])])
+    >>> abs(r)
+    array([[5.]])
+    """
+    matrices = [c[:, None] if c.ndim == 1 else c for c in columns]
+    n = len(matrices[0])
+    factor = np.empty((0, sum(m.shape[1] for m in matrices)))
+    for start in range(0, n, BLOCK):
+        rows = slice(start, start + BLOCK)
+        block = np.hstack([m[rows] for m in matrices])
+        if weights is not None:
+            block = block * np.sqrt(weights[rows])[:, None]
+        factor = linalg.qr(np.vstack([factor, block]), mode="r", check_finite=False)[0]
+        factor = factor[: factor.shape[1]]
+    return factor
+
+
+def residuals(
+    values: FloatArray, regressors: FloatArray, weights: FloatArray | None = None
+) -> FloatArray:
+    """Weighted least-squares residuals of ``values`` (n,) or (n, m) on ``regressors`` (n, p).
+
+    Examples
+    --------
+    >>> residuals(np.array([1.0, 3.0]), np.ones((2, 1)))
+    array([-1.,  1.])
+    """
+    p = regressors.shape[1]
+    if p == 0:
+        return values.copy()
+    factor = triangular_factor([regressors, values], weights)
+    coefficients = linalg.lstsq(factor[:, :p], factor[:, p:])[0]
+    fitted: FloatArray = regressors @ coefficients
+    return values - (fitted[:, 0] if values.ndim == 1 else fitted)

@@ -74,6 +74,31 @@ class CovarianceSpec:
         return replace(self, bandwidth=int(kernel_optimal_bandwidth(scores.sum(1), "bartlett")))
 
 
+def covariance_spec(
+    cov_type: str | None,
+    debiased: bool,
+    bandwidth: int | None,
+    clusters: tuple[IntArray, ...],
+) -> CovarianceSpec:
+    """The covariance a user asked for; clustered by default where clusters are given.
+
+    Examples
+    --------
+    >>> covariance_spec(None, False, None, ()).label
+    'robust (HC0)'
+    """
+    kind = cov_type if cov_type is not None else ("clustered" if clusters else "robust")
+    check_choice(kind, "cov_type", KINDS)
+    if clusters and kind != "clustered":
+        raise InputError(
+            f"clusters were given with cov_type={kind!r}: leave cov_type out or set it to"
+            " 'clustered', or leave clusters out."
+        )
+    if bandwidth is not None and kind != "kernel":
+        raise InputError(f"bandwidth belongs to cov_type='kernel'; cov_type is {kind!r}.")
+    return CovarianceSpec(kind, debiased, clusters, bandwidth)
+
+
 def meat(scores: FloatArray, spec: CovarianceSpec, n_params: int) -> FloatArray:
     """Variance of the column sums of ``scores``.
 
@@ -130,7 +155,8 @@ def moment_meat(z: FloatArray, v: FloatArray, spec: CovarianceSpec, n_params: in
     """
     n = len(z)
     if spec.kind == "unadjusted":
-        return _factor(spec, n, n_params) * np.kron(v.T @ v / n, z.T @ z)
+        product = np.asarray(np.kron(v.T @ v / n, z.T @ z), dtype=np.float64)
+        return _factor(spec, n, n_params) * product
     scores = (v[:, :, None] * z[:, None, :]).reshape(n, -1)
     return meat(scores, spec, n_params)
 
@@ -153,7 +179,7 @@ def _one_way(
     scores: FloatArray, codes: IntArray, spec: CovarianceSpec, n_params: int
 ) -> FloatArray:
     n, g = len(scores), int(codes.max()) + 1
-    sums = np.column_stack([np.bincount(codes, column, g) for column in scores.T])
+    sums: FloatArray = np.column_stack([np.bincount(codes, column, g) for column in scores.T])
     factor = _factor(spec, n, n_params) * g / (g - 1) * (n - 1) / n if spec.debiased else 1.0
     return factor * (sums.T @ sums)
 
@@ -179,4 +205,5 @@ def nearest_psd(matrix: FloatArray) -> FloatArray:
     values, vectors = np.linalg.eigh(matrix)
     if values[0] >= 0:
         return matrix
-    return (vectors * np.maximum(values, 0.0)) @ vectors.T
+    clipped: FloatArray = (vectors * np.maximum(values, 0.0)) @ vectors.T
+    return clipped

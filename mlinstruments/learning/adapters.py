@@ -134,7 +134,8 @@ class BackfittingEngine:
             [self._fit_part(task.targets[:, j], rows, task) for rows in task.parts]
             for j in range(task.targets.shape[1])
         ]
-        return FoldFit(np.array(predictions), (float("nan"),) * len(predictions))
+        shape = (len(predictions), len(task.parts))
+        return FoldFit(np.array(predictions), np.full(shape, np.nan))
 
     def _fit_part(self, target: FloatArray, rows: IntArray, task: FoldTask) -> FloatArray:
         inputs, controls, outcome = self._inputs[rows], self._controls[rows], target[rows]

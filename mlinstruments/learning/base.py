@@ -45,12 +45,12 @@ class FoldFit:
     ----------
     predictions : array, shape (m, parts, len(out))
         f(W) for each target and training part, without the part linear in the controls.
-    tuning : tuple of float
-        The tuning value used for each target (boosting rounds, ridge penalty), NaN if none.
+    tuning : array, shape (m, parts)
+        The tuning value of each fit (boosting rounds, ridge penalty), NaN if none.
     """
 
     predictions: FloatArray
-    tuning: tuple[float, ...]
+    tuning: FloatArray
 
 
 class Engine(Protocol):

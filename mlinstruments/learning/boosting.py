@@ -15,7 +15,7 @@ import numpy as np
 from mlinstruments._core.arrays import check_count
 from mlinstruments._core.exceptions import InputError
 from mlinstruments._core.linalg import Annihilator
-from mlinstruments._core.typing import FloatArray, IntArray
+from mlinstruments._core.typing import AnyArray, FloatArray, IntArray
 
 from .base import FoldFit, FoldTask, describe, seed_int
 from .features import Features
@@ -149,7 +149,8 @@ class BoostingEngine:
             predictions, rounds = self._fit_target(task.targets[:, j], task, known)
             outcomes.append(predictions)
             tuning.append(rounds)
-        return FoldFit(np.stack(outcomes), tuple(tuning))
+        rounds = np.repeat(np.array(tuning, dtype=float)[:, None], len(task.parts), axis=1)
+        return FoldFit(np.stack(outcomes), rounds)
 
     def _fit_target(
         self, target: FloatArray, task: FoldTask, rounds: int | None
@@ -206,7 +207,7 @@ class _Run:
         self.booster = lightgbm.Booster(settings, self.data)
         self._finished = False
 
-    def _gradient(self, scores: FloatArray, _: Any) -> tuple[FloatArray, FloatArray]:
+    def _gradient(self, scores: FloatArray, _: Any) -> tuple[FloatArray, AnyArray]:
         # Scores are on the scale of a unit-variance target, so that parameters such as
         # min_gain_to_split or lambda_l1 mean the same whatever the units of the treatment.
         gradient = self.controls.residualise(scores) - self._target / self._scale

@@ -21,7 +21,7 @@ class CrossFit:
     ----------
     predictions : array, shape (splits, targets, parts, n)
         Each row predicted by models trained without its cell; one entry for each training part.
-    tuning : array, shape (splits, cells, targets)
+    tuning : array, shape (splits, cells, targets, parts)
         Tuning value of every fit (boosting rounds, penalty), NaN where there is none.
     """
 
@@ -99,7 +99,7 @@ def _collect(
     n, m = shape
     parts = fits[0].predictions.shape[1]
     predictions = np.empty((len(splits), m, parts, n))
-    tuning = np.empty((len(splits), splits[0].n_cells, m))
+    tuning = np.empty((len(splits), splits[0].n_cells, m, parts))
     for (r, cell, group), fit in zip(places, fits, strict=True):
         rows = splits[r].held_out(cell)
         for j, target in enumerate(group):
@@ -111,9 +111,7 @@ def _collect(
 def _recentred(engine: Engine, recentre: Engine, task: FoldTask) -> FoldFit:
     """g(W, X) - E[g(W, X) | X], both learned on the same training part."""
     everyone = np.arange(len(task.targets))
-    joint = engine.fit(
-        FoldTask(task.targets, task.parts, everyone, task.seed, task.share_tuning)
-    )
+    joint = engine.fit(FoldTask(task.targets, task.parts, everyone, task.seed, task.share_tuning))
     centred = joint.predictions[:, :, task.out].copy()
     for j, target in enumerate(joint.predictions):
         for part, learned in enumerate(target):

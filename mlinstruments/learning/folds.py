@@ -38,7 +38,8 @@ class Split:
         if len(self.folds) == 1:
             return self.folds[0]
         a, b = self.folds
-        return np.unique(a * (int(b.max()) + 1) + b, return_inverse=True)[1].astype(np.int64)
+        codes = np.unique(a * (int(b.max()) + 1) + b, return_inverse=True)[1]
+        return np.asarray(codes, dtype=np.int64)
 
     @property
     def n_cells(self) -> int:
@@ -103,23 +104,44 @@ def random_split(
     return Split((fold,), half if halves else None)
 
 
-def given_split(folds: IntArray, halves: bool, seed: np.random.SeedSequence) -> Split:
+def given_split(
+    folds: IntArray,
+    clusters: tuple[IntArray, ...],
+    seed: np.random.SeedSequence,
+    halves: bool = True,
+) -> Split:
     """A partition the user chose, with random halves inside each training part.
 
     Parameters
     ----------
-    folds : int array, shape (n,)
-        Fold labels; any numbers.
+    folds : array, shape (n,)
+        Fold labels of any type.
+    clusters : tuple of int arrays, each (n,)
+        Must lie whole within folds.
+    seed : SeedSequence
+        For the halves.
+    halves : bool
+        As in :func:`random_split`.
     """
     codes = encode_labels(folds)
     if codes.max() == 0:
         raise InputError("folds has a single label: at least two folds are needed.")
-    half = np.empty(len(codes), dtype=np.int64)
-    order = np.random.default_rng(seed).permutation(len(codes))
+    if len(clusters) == 2:
+        raise InputError("folds cannot be given with two-way clusters: leave folds out.")
+    units = clusters[0] if clusters else np.arange(len(codes))
+    first = np.unique(units, return_index=True)[1]
+    fold_of_unit = codes[first]
+    if (fold_of_unit[units] != codes).any():
+        row = int(np.argmax(fold_of_unit[units] != codes))
+        raise InputError(
+            f"folds splits a cluster (the one of row {row}): keep every cluster in one fold."
+        )
+    half = np.empty(len(first), dtype=np.int64)
+    order = np.random.default_rng(seed).permutation(len(first))
     for cell in range(int(codes.max()) + 1):
-        rows = order[codes[order] == cell]
-        half[rows] = (np.arange(len(rows)) + cell) % 2
-    return Split((codes,), half if halves else None)
+        members = order[fold_of_unit[order] == cell]
+        half[members] = (np.arange(len(members)) + cell) % 2
+    return Split((codes,), half[units] if halves else None)
 
 
 def _deal(codes: IntArray, n_folds: int, rng: np.random.Generator) -> tuple[IntArray, IntArray]:

@@ -160,21 +160,27 @@ class GramEngine:
 
     def fit(self, task: FoldTask) -> FoldFit:
         """Solve for each target and part, and predict the rows asked for."""
-        parts = [self._normal_equations(task.targets, rows) for rows in task.parts]
-        penalties = self._penalties(task, parts)
         out = self._dictionary[task.out]
-        predictions = np.stack([out @ part.solve(penalties) for part in parts])
-        return FoldFit(np.moveaxis(predictions, 2, 0), tuple(penalties))
+        penalties = np.stack([self._penalties(task, rows) for rows in task.parts], axis=1)
+        predictions = np.stack(
+            [
+                out @ self._normal_equations(task.targets, rows).solve(penalties[:, i])
+                for i, rows in enumerate(task.parts)
+            ]
+        )
+        return FoldFit(np.moveaxis(predictions, 2, 0), penalties)
 
-    def _penalties(self, task: FoldTask, parts: list[NormalEquations]) -> FloatArray:
+    def _penalties(self, task: FoldTask, rows: IntArray) -> FloatArray:
+        # Each part is tuned on its own rows: were the halves to tune each other, the penalty
+        # would be light just where they agree by chance, and their agreement no measure of signal.
         m = task.targets.shape[1]
         if self._penalty is not None:
             return np.full(m, self._penalty)
-        if len(parts) != 2:
-            order = np.random.default_rng(seed_int(task.seed)).permutation(task.parts[0])
-            halves = np.array_split(order, 2)
-            parts = [self._normal_equations(task.targets, rows) for rows in halves]
-        errors = parts[0].path_errors(parts[1]) + parts[1].path_errors(parts[0])
+        order = np.random.default_rng(seed_int(task.seed)).permutation(rows)
+        first, second = (
+            self._normal_equations(task.targets, half) for half in np.array_split(order, 2)
+        )
+        errors = first.path_errors(second) + second.path_errors(first)
         chosen = PENALTIES[errors.argmin(axis=0)]
         return np.full(m, chosen[0]) if task.share_tuning else chosen
 

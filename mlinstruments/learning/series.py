@@ -62,9 +62,9 @@ def _basis(features: Features, column: int, knots: int, degree: int) -> FloatArr
     values = features.values[:, column]
     distinct = np.unique(values)
     if features.categorical[column] or len(distinct) <= FEW_VALUES:
-        return (values[:, None] == distinct[None, 1:]).astype(float)
+        return np.asarray(values[:, None] == distinct[None, 1:], dtype=float)
     if degree == 1 and knots == 2:
-        return (values[:, None] - values.mean()) / values.std()
+        return (values[:, None] - float(values.mean())) / float(values.std())
     from sklearn.preprocessing import SplineTransformer
 
     places = np.unique(np.quantile(values, np.linspace(0, 1, knots)))

@@ -12,7 +12,8 @@ import pytest
 from linearmodels.iv import IV2SLS
 
 from mlinstruments._core.exceptions import AssumptionWarning, InputError, MissingRowsWarning
-from mlinstruments.iv.data import IVData, _triangle
+from mlinstruments.iv.checks import triangle
+from mlinstruments.iv.data import IVData
 
 N = 60
 PARTS = {
@@ -328,6 +329,13 @@ def test_the_warning_points_at_the_caller(holed):
     assert caught[0].filename == __file__
 
 
+def test_warnings_from_deeper_down_point_at_the_caller_too(holed):
+    with pytest.warns() as caught:
+        IVData.from_formula("y ~ [d ~ z]", holed)
+    assert [w.category for w in caught] == [MissingRowsWarning, AssumptionWarning]
+    assert {w.filename for w in caught} == {__file__}
+
+
 # ---- formulas --------------------------------------------------------------------------------
 
 
@@ -512,13 +520,13 @@ def test_categorical_treatment_has_a_base_level_beside_a_constant(frame):
 
 
 def test_triangle_keeps_every_cross_product(monkeypatch):
-    monkeypatch.setattr("mlinstruments.iv.data.BLOCK_ROWS", 7)
+    monkeypatch.setattr("mlinstruments.iv.checks.BLOCK_ROWS", 7)
     rng = np.random.default_rng(0)
     left, right = rng.normal(size=(50, 2)), rng.normal(size=(50, 4))
     right[3, 2] = np.nan
     rows = np.arange(50) != 3
     full = np.column_stack([np.ones(50), left, right[:, [2, 0]]])[rows]
-    small = _triangle([left, right], columns=np.array([2, 0]))
+    small = triangle([left, right], columns=np.array([2, 0]))
     assert small.shape == (5, 5)
     np.testing.assert_allclose(small.T @ small, full.T @ full, rtol=1e-12)
 

@@ -1,0 +1,329 @@
+"""Anderson-Rubin tests and their exact inverses, from a handful of moments.
+
+Notation: m(t) = m_y - m_d t sums instrument times restricted residual; S(t), quadratic in t, is its
+variance; the statistic m(t)' S(t)^-1 m(t) is chi-squared with one degree for each instrument.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy import linalg, stats
+
+from mlinstruments._core.exceptions import InputError
+from mlinstruments._core.sandwich import CovarianceSpec, moment_meat, nearest_psd
+from mlinstruments._core.typing import FloatArray
+
+from .confidence_set import INF, ConfidenceSet, merge
+
+
+@dataclass(frozen=True)
+class TestResult:
+    """A test of one hypothesis.
+
+    Parameters
+    ----------
+    statistic : float
+    pvalue : float
+    df : int
+        Degrees of freedom of the numerator.
+    null : str
+        The hypothesis in words.
+    """
+
+    __test__ = False  # not a test case, whatever pytest thinks of the name
+
+    statistic: float
+    pvalue: float
+    df: int
+    null: str
+
+    def __str__(self) -> str:
+        return f"H0: {self.null}; chi2({self.df}) = {self.statistic:.4f}, p-value {self.pvalue:.4f}"
+
+
+@dataclass(frozen=True)
+class Moments:
+    """All an Anderson-Rubin test needs.
+
+    Parameters
+    ----------
+    m_y : array, shape (q,)
+        Sums of instrument times outcome, covariates partialled out.
+    m_d : array, shape (q, d)
+        Sums of instrument times endogenous regressor.
+    meat : array, shape (q (1 + d), q (1 + d))
+        Variance of the sums of instrument times (outcome, endogenous), outcome first.
+    df_resid : float
+        Residual degrees of freedom where small-sample factors are used: the reference is then
+        F(q, df_resid) rather than chi-squared over q. Infinite otherwise.
+    """
+
+    m_y: FloatArray
+    m_d: FloatArray
+    meat: FloatArray
+    df_resid: float = INF
+
+    @property
+    def df(self) -> int:
+        """Number of instruments."""
+        return len(self.m_y)
+
+    def critical(self, level: float) -> float:
+        """Critical value of the statistic."""
+        if self.df_resid == INF:
+            return float(stats.chi2.ppf(level, self.df))
+        return float(self.df * stats.f.ppf(level, self.df, self.df_resid))
+
+    def pvalue(self, statistic: float) -> float:
+        """Upper tail probability of a value of the statistic."""
+        if self.df_resid == INF:
+            return float(stats.chi2.sf(statistic, self.df))
+        return float(stats.f.sf(statistic / self.df, self.df, self.df_resid))
+
+
+def moments(
+    z: FloatArray,
+    y: FloatArray,
+    D: FloatArray,
+    spec: CovarianceSpec,
+    n_exog: int,
+    noise: FloatArray | None = None,
+    factor: float = 1.0,
+) -> Moments:
+    """Moments from instruments and variables with the covariates (and weights) partialled out.
+
+    Parameters
+    ----------
+    z : array, shape (n, q)
+    y : array, shape (n,)
+    D : array, shape (n, d)
+    spec : CovarianceSpec
+    n_exog : int
+        Covariates partialled out, for small-sample factors.
+    noise : array, shape (n, q), optional
+        What the instrument owes to the errors it was trained on. Its own meat is added: see
+        :func:`mlinstruments.iv.instrument.build_instruments`.
+    factor : float
+        Multiplies the variance.
+
+    Returns
+    -------
+    Moments
+    """
+    variables = np.column_stack([y, D])
+    if spec.kind == "unadjusted":  # the classical test takes its variance under the alternative
+        residual = variables - z @ linalg.lstsq(z, variables)[0]
+    else:
+        residual = variables
+    n_params = n_exog + z.shape[1]
+    meat = moment_meat(z, residual, spec, n_params)
+    if noise is not None:
+        meat = meat + moment_meat(noise, residual, spec, n_params)
+    products = z.T @ variables
+    df_resid = float(len(y) - n_params) if spec.debiased else INF
+    meat = factor * nearest_psd((meat + meat.T) / 2)
+    return Moments(products[:, 0], products[:, 1:], meat, df_resid)
+
+
+def average_noise(many: list[Moments], centre: Moments) -> Moments:
+    """``centre`` with the mean extra variance of ``many`` moments, which share its instruments."""
+    meat = np.mean([m.meat for m in many], axis=0)
+    return replace(centre, meat=meat)
+
+
+def statistic(moments: Moments, value: FloatArray) -> float:
+    """The Anderson-Rubin statistic at ``value`` (d,); 0 where instruments do not vary at all."""
+    contrast = np.concatenate([[1.0], -value])
+    m = moments.m_y - moments.m_d @ value
+    q = moments.df
+    blocks = moments.meat.reshape(len(contrast), q, len(contrast), q)
+    variance = np.einsum("a,aibj,b->ij", contrast, blocks, contrast)
+    if not np.trace(variance) > 0:
+        return 0.0
+    return float(m @ np.linalg.pinv(variance, hermitian=True) @ m)
+
+
+def test(moments: Moments, value: FloatArray, names: tuple[str, ...]) -> TestResult:
+    """Test that the coefficients of the endogenous regressors ``names`` equal ``value`` (d,)."""
+    found = statistic(moments, value)
+    return TestResult(found, moments.pvalue(found), moments.df, null_words(names, value))
+
+
+def null_words(names: tuple[str, ...], value: FloatArray) -> str:
+    """``x = 0, z = 1`` for messages."""
+    return ", ".join(f"{name} = {v:g}" for name, v in zip(names, value, strict=True))
+
+
+def confidence_set(moments: Moments, level: float, kind: str) -> ConfidenceSet:
+    """All values of a single coefficient that are not rejected, exactly.
+
+    The set is where m(t)' S(t)^-1 m(t) <= c, that is where c S(t) - m(t) m(t)' is positive
+    semi-definite. Its ends are real roots of det(c S(t) - m(t) m(t)'), a quadratic eigenvalue
+    problem, so nothing is searched and no range is truncated.
+
+    Parameters
+    ----------
+    moments : Moments
+        With one endogenous regressor.
+    level : float
+    kind : str
+        Name of the set.
+    """
+    return ConfidenceSet(_acceptance(moments, moments.critical(level)), level, kind)
+
+
+def projection(moments: Moments, coordinate: int, level: float, kind: str) -> ConfidenceSet:
+    """Values of one of two coefficients that some value of the other makes acceptable.
+
+    For a given value of the one coefficient whether such a value of the other exists is decided
+    exactly; the ends are then found by bisection on the circle t = centre + scale tan(angle), whose
+    end points are +-infinity, so that no range is truncated.
+
+    Parameters
+    ----------
+    moments : Moments
+        With two endogenous regressors.
+    coordinate : {0, 1}
+    level : float
+    kind : str
+
+    Raises
+    ------
+    InputError
+        With more than two endogenous regressors.
+    """
+    d = moments.m_d.shape[1]
+    if d != 2:
+        raise InputError(
+            f"projections of the Anderson-Rubin set are available for two endogenous regressors;"
+            f" there are {d}: use anderson_rubin(value) for joint tests."
+        )
+    critical = moments.critical(level)
+    centre = linalg.lstsq(moments.m_d, moments.m_y)[0]
+    inverse = np.linalg.pinv(moments.m_d)
+    q = moments.df
+    contrast = np.concatenate([[1.0], -centre])
+    blocks = moments.meat.reshape(d + 1, q, d + 1, q)
+    variance = inverse @ np.einsum("a,aibj,b->ij", contrast, blocks, contrast) @ inverse.T
+    scale = float(np.sqrt(max(variance[coordinate, coordinate], 0.0)))
+    if not (np.isfinite(scale) and scale > 0):
+        return ConfidenceSet(((-INF, INF),), level, kind)
+
+    def accepted(angle: float) -> bool:
+        return bool(_acceptance(_fixed(moments, coordinate, centre, scale, angle), critical))
+
+    ends = _circle_ends(accepted)
+    pieces = [
+        (_point(a, centre[coordinate], scale), _point(b, centre[coordinate], scale))
+        for a, b in ends
+    ]
+    return ConfidenceSet(merge(pieces), level, kind)
+
+
+def _acceptance(moments: Moments, critical: float) -> tuple[tuple[float, float], ...]:
+    q = moments.df
+    blocks = moments.meat.reshape(2, q, 2, q)
+    m_y, m_d = moments.m_y, moments.m_d[:, 0]
+    # In units where outcome and treatment moments have like variances the roots are well scaled.
+    size_y, size_d = np.trace(blocks[0, :, 0]), np.trace(blocks[1, :, 1])
+    if not (size_y > 0 and size_d > 0):
+        return ((-INF, INF),)
+    unit = float(np.sqrt(size_y / size_d))
+    p0 = (critical * blocks[0, :, 0] - np.outer(m_y, m_y)) / size_y
+    cross = critical * blocks[0, :, 1] - np.outer(m_y, m_d)
+    p1 = -(cross + cross.T) * unit / size_y
+    p2 = (critical * blocks[1, :, 1] - np.outer(m_d, m_d)) * unit**2 / size_y
+
+    def accepted(t: float) -> bool:
+        return bool(np.linalg.eigvalsh(p0 + t * p1 + t * t * p2)[0] >= 0)
+
+    return tuple((unit * a, unit * b) for a, b in _pieces(_real_roots(p0, p1, p2), accepted))
+
+
+def _real_roots(p0: FloatArray, p1: FloatArray, p2: FloatArray) -> FloatArray:
+    """Real t with det(p0 + t p1 + t^2 p2) = 0, in order."""
+    q = len(p0)
+    if q == 1:
+        roots = np.roots([p2[0, 0], p1[0, 0], p0[0, 0]]).astype(complex)
+    else:
+        zero, one = np.zeros((q, q)), np.eye(q)
+        with np.errstate(all="ignore"):
+            roots = linalg.eigvals(np.block([[zero, one], [-p0, -p1]]), linalg.block_diag(one, p2))
+    finite = roots[np.isfinite(roots)]
+    real = np.abs(finite.imag) <= 1e-8 * (1 + np.abs(finite.real))
+    return np.sort(finite[real].real)
+
+
+def _pieces(roots: FloatArray, accepted: Callable[[float], bool]) -> list[tuple[float, float]]:
+    """Join the intervals between ``roots`` whose inner points are accepted."""
+    if len(roots) == 0:
+        return [(-INF, INF)] if accepted(0.0) else []
+    inner = (roots[1:] + roots[:-1]) / 2
+    reach = 1 + np.abs(roots).max()
+    points = np.concatenate([[roots[0] - reach], inner, [roots[-1] + reach]])
+    ends = np.concatenate([[-INF], roots, [INF]])
+    kept = [
+        (float(a), float(b))
+        for a, b, t in zip(ends, ends[1:], points, strict=False)
+        if accepted(float(t))
+    ]
+    return list(merge(kept))
+
+
+def _fixed(
+    moments: Moments, coordinate: int, centre: FloatArray, scale: float, angle: float
+) -> Moments:
+    """Moments of the other coefficient when one is centre + scale tan(angle).
+
+    Everything is multiplied by cos(angle), which changes no statistic and keeps the limit
+    at +-90 degrees, where the coefficient is infinite, finite.
+    """
+    q = moments.df
+    cosine, sine = np.cos(angle), np.sin(angle)
+    here = cosine * centre[coordinate] + scale * sine
+    other = 1 - coordinate
+    mixing = np.zeros((2, 3))
+    mixing[0, 0], mixing[0, 1 + coordinate], mixing[1, 1 + other] = cosine, -here, 1.0
+    transform = np.kron(mixing, np.eye(q))
+    m_y = cosine * moments.m_y - here * moments.m_d[:, coordinate]
+    meat = transform @ moments.meat @ transform.T
+    return replace(moments, m_y=m_y, m_d=moments.m_d[:, [other]], meat=meat)
+
+
+def _point(angle: float, centre: float, scale: float) -> float:
+    if abs(angle) >= np.pi / 2:
+        return INF if angle > 0 else -INF
+    return float(centre + scale * np.tan(angle))
+
+
+def _circle_ends(accepted: Callable[[float], bool], n: int = 720) -> list[tuple[float, float]]:
+    """Accepted arcs of (-90, 90) degrees, their ends bisected to machine precision."""
+    angles = np.linspace(-np.pi / 2, np.pi / 2, n + 1)
+    flags = [accepted(float(a)) for a in angles]
+    arcs: list[tuple[float, float]] = []
+    start = angles[0] if flags[0] else None
+    for i in range(n):
+        if flags[i] == flags[i + 1]:
+            continue
+        end = _bisect(accepted, float(angles[i]), float(angles[i + 1]), flags[i])
+        if flags[i]:
+            arcs.append((float(start if start is not None else end), end))
+            start = None
+        else:
+            start = end
+    if start is not None:
+        arcs.append((float(start), float(angles[-1])))
+    return arcs
+
+
+def _bisect(accepted: Callable[[float], bool], low: float, high: float, at_low: bool) -> float:
+    for _ in range(60):
+        middle = (low + high) / 2
+        if accepted(middle) == at_low:
+            low = middle
+        else:
+            high = middle
+    return (low + high) / 2

@@ -1,0 +1,152 @@
+"""The kinds of Anderson-Rubin inference after cross-fitting, behind one pair of functions.
+
+Each kind is a small bundle of moments, computed at the fit, so that tests and sets at any value and
+level need no data.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from mlinstruments._core.exceptions import InputError
+from mlinstruments._core.linalg import residuals
+from mlinstruments._core.sandwich import CovarianceSpec
+from mlinstruments._core.typing import BoolArray, FloatArray, IntArray
+
+from . import anderson_rubin as ar
+from . import orthogonal
+from .anderson_rubin import Moments, TestResult
+from .confidence_set import ConfidenceSet
+from .orthogonal import OrthogonalMoments
+
+KINDS = ("corrected", "folds", "split", "orthogonal", "pooled")
+WORDS = {
+    "corrected": "AR, corrected for cross-fitting",
+    "folds": "AR, intersection over folds",
+    "split": "AR, one fold estimates",
+    "orthogonal": "AR, orthogonal first stage (constant effects)",
+    "pooled": "AR, pooled (needs a first stage far from irrelevant)",
+    "instruments": "AR, the instruments as they are",
+}
+
+
+@dataclass(frozen=True)
+class ARKind:
+    """One kind of Anderson-Rubin inference.
+
+    Parameters
+    ----------
+    kind : str
+    parts : tuple of Moments
+        One, or one for each fold; empty where the kind is not available.
+    directions : OrthogonalMoments, optional
+        For ``"orthogonal"``.
+    refusal : str
+        Why the kind is not available, and the remedy.
+    """
+
+    kind: str
+    parts: tuple[Moments, ...] = ()
+    directions: OrthogonalMoments | None = None
+    refusal: str = ""
+
+    def test(self, value: FloatArray, names: tuple[str, ...]) -> TestResult:
+        """Test the coefficients of ``names``; folds are combined by Bonferroni."""
+        self._require()
+        if self.directions is not None:
+            return orthogonal.test(self.directions, value, names)
+        results = [ar.test(part, value, names) for part in self.parts]
+        least = min(results, key=lambda result: result.pvalue)
+        return replace(least, pvalue=min(1.0, len(results) * least.pvalue))
+
+    def confidence_set(self, level: float, coordinate: int = 0) -> ConfidenceSet:
+        """The set for one coefficient; a projection where there are several."""
+        self._require()
+        words = WORDS[self.kind]
+        if self.directions is not None:
+            return orthogonal.confidence_set(self.directions, level, words)
+        part_level = 1 - (1 - level) / len(self.parts)
+        sets = [_set(part, coordinate, part_level, words) for part in self.parts]
+        joined = sets[0]
+        for other in sets[1:]:
+            joined = joined.intersect(other)
+        return replace(joined, level=level)
+
+    def _require(self) -> None:
+        if self.refusal:
+            raise InputError(f"ar={self.kind!r} is not available: {self.refusal}")
+
+
+def _set(moments: Moments, coordinate: int, level: float, words: str) -> ConfidenceSet:
+    if moments.m_d.shape[1] == 1:
+        return ar.confidence_set(moments, level, words)
+    return ar.projection(moments, coordinate, level, words)
+
+
+def by_fold_moments(
+    z: FloatArray,
+    y: FloatArray,
+    D: FloatArray,
+    X: FloatArray,
+    cell: IntArray,
+    spec: CovarianceSpec,
+    weights: FloatArray | None,
+) -> tuple[Moments, ...] | str:
+    """Moments of every cell with covariates partialled out inside it, or why that cannot be.
+
+    Given the rows outside it a cell's instrument is fixed, so each cell's test is exact.
+    """
+    if spec.kind == "kernel":
+        return "a kernel covariance needs neighbouring rows in one fold; use 'corrected'."
+    found = []
+    constant = np.ones((len(y), 1))
+    for k in range(int(cell.max()) + 1):
+        rows = cell == k
+        if rows.sum() <= X.shape[1] + D.shape[1] + 1:
+            return (
+                f"fold {k} has {int(rows.sum())} rows for {X.shape[1]} covariates; use fewer"
+                " folds or 'corrected'."
+            )
+        inside = _inside(spec, rows)
+        if inside is None:
+            return f"fold {k} holds a single cluster; use fewer folds or 'corrected'."
+        w = None if weights is None else weights[rows]
+        exog = np.hstack([constant[rows], X[rows]])
+        # The fold's own mean goes too, as it does from the pooled instrument.
+        cleaned = residuals(np.column_stack([z[rows], y[rows], D[rows]]), exog, w)
+        if w is not None:
+            cleaned = cleaned * np.sqrt(w)[:, None]
+        q = z.shape[1]
+        found.append(
+            ar.moments(cleaned[:, :q], cleaned[:, q], cleaned[:, q + 1 :], inside, X.shape[1])
+        )
+    return tuple(found)
+
+
+def _inside(spec: CovarianceSpec, rows: BoolArray) -> CovarianceSpec | None:
+    """The covariance among some rows; None where they form a single cluster."""
+    if spec.kind != "clustered":
+        return spec
+    codes = tuple(
+        np.unique(c[rows], return_inverse=True)[1].astype(np.int64) for c in spec.clusters
+    )
+    if min(int(c.max()) for c in codes) == 0:
+        return None
+    return replace(spec, clusters=codes)
+
+
+def orthogonal_moments(
+    z: FloatArray,
+    y: FloatArray,
+    d: FloatArray,
+    directions: FloatArray,
+    spec: CovarianceSpec,
+    n_exog: int,
+) -> OrthogonalMoments:
+    """Bundle direction instruments z (n, G) with variables, covariates (and weights) partialled out."""
+    both = np.column_stack([d, y])
+    # The instrument in use is one combination of the G, so small-sample factors count one.
+    base = ar.moments(z, y, d[:, None], spec, n_exog + 1 - z.shape[1])
+    return OrthogonalMoments(base, directions, both.T @ both)

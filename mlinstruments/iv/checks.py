@@ -1,0 +1,249 @@
+"""Checks of the columns that were read, every one before any learner runs.
+
+Each raises an error that names the variable and the remedy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import scipy.linalg
+
+from mlinstruments._core.arrays import check_weights, require_finite
+from mlinstruments._core.exceptions import AssumptionWarning, InputError
+from mlinstruments._core.linalg import RANK_TOLERANCE, Annihilator, dependent_columns
+from mlinstruments._core.typing import BoolArray, FloatArray, IntArray
+from mlinstruments._core.warn import warn_user
+from mlinstruments.iv.columns import Columns
+
+# An instrument whose squared correlation with a treatment is closer to 1 is that treatment.
+AFFINE_TOLERANCE = 1e-10
+# Rows and instruments looked at in one go: bounds the memory.
+BLOCK_ROWS, BLOCK_COLUMNS = 16_384, 32
+ROLES = ("dependent", "exog", "endog", "instruments")
+
+Pieces = Mapping[str, Columns]  # by role
+
+
+# ---- all rows --------------------------------------------------------------------------------
+
+
+def check_columns(pieces: Pieces) -> None:
+    """How many columns each input may have, and that no name is used twice."""
+    counts = {role: len(piece.names) for role, piece in pieces.items()}
+    for role in ("dependent", "weights"):
+        if counts.get(role, 1) != 1:
+            raise InputError(f"{role} has {counts[role]} columns: pass exactly one.")
+    for role in ("endog", "instruments"):
+        if not counts.get(role):
+            raise InputError(f"{role} has no columns: pass at least one {role} column.")
+    if not 1 <= counts.get("clusters", 1) <= 2:
+        raise InputError(f"clusters has {counts['clusters']} columns: pass one or two.")
+    _check_names(pieces)
+
+
+def _check_names(pieces: Pieces) -> None:
+    owner: dict[str, str] = {}
+    for role in ROLES:
+        for name in pieces[role].names:
+            if name in owner:
+                both = role if owner[name] == role else f"{owner[name]} and {role}"
+                raise InputError(f"{name!r} appears twice in {both}: rename or leave out one.")
+            owner[name] = role
+
+
+def check_values(pieces: Pieces) -> None:
+    """Infinite values, columns with nothing in them, and weights out of range."""
+    for role, piece in pieces.items():
+        for name, column in zip(piece.names, piece.values.T, strict=True):
+            require_finite(column, name)
+            if np.isnan(column[0]) and np.isnan(column).all():
+                raise InputError(f"{name!r} ({role}): every value is missing. Leave it out.")
+    if "weights" in pieces:
+        check_weights(pieces["weights"].values[:, 0])
+
+
+# ---- the rows used ---------------------------------------------------------------------------
+
+
+def check_rows(pieces: Pieces) -> None:
+    """More rows than regressors, and more than one cluster."""
+    n, needed = len(pieces["dependent"].values), _width(pieces, "exog", "endog")
+    if n <= needed:
+        raise InputError(
+            f"too few rows: {n} for {needed} regressors (exog and endog). Use more rows"
+            " or fewer regressors."
+        )
+    if "clusters" not in pieces:
+        return
+    clusters = pieces["clusters"]
+    for name, codes in zip(clusters.names, clusters.values.T, strict=True):
+        if (codes == codes[0]).all():
+            raise InputError(
+                f"{name!r} (clusters) has only one cluster: at least two are needed, many are"
+                " better. Choose a finer level."
+            )
+
+
+def check_regressors(pieces: Pieces) -> None:
+    """Constants and the rank of [exog, endog]; warns where exog has no constant."""
+    for role in ("dependent", "endog"):
+        for name, column in zip(pieces[role].names, pieces[role].values.T, strict=True):
+            if _is_constant(column):
+                raise InputError(
+                    f"{name!r} is constant in the rows used: there is nothing to explain."
+                )
+    small = triangle([pieces["exog"].values, pieces["endog"].values])
+    ones, exog, endog = np.hsplit(small, [1, 1 + _width(pieces, "exog")])
+    _check_exog(exog, pieces["exog"].names)
+    _check_endog(exog, endog, pieces["exog"].names, pieces["endog"].names)
+    if _unexplained(ones[:, 0], exog) > 1e-8:
+        warn_user(
+            "exog has no constant. As in linearmodels none is added: add a column of ones to exog,"
+            " or '1 +' to a formula, unless the model has no intercept.",
+            AssumptionWarning,
+        )
+
+
+def _check_exog(exog: FloatArray, names: tuple[str, ...]) -> None:
+    for j in dependent_columns(exog):
+        raise InputError(
+            f"exog is collinear: {names[j]!r} is a linear combination of"
+            f" {_ingredients(exog[:, j], exog[:, :j], names)}. Drop {names[j]!r}."
+        )
+
+
+def _check_endog(
+    exog: FloatArray, endog: FloatArray, exog_names: tuple[str, ...], endog_names: tuple[str, ...]
+) -> None:
+    for name, column in zip(endog_names, endog.T, strict=True):
+        if _unexplained(column, exog) < RANK_TOLERANCE:
+            raise InputError(
+                f"endogenous {name!r} is a linear combination of exog"
+                f" {_ingredients(column, exog, exog_names)}. Keep it in one of the two."
+            )
+    both, names = np.hstack([exog, endog]), exog_names + endog_names
+    for j in dependent_columns(both):
+        raise InputError(
+            f"endog is collinear: {names[j]!r} is a linear combination of"
+            f" {_ingredients(both[:, j], both[:, :j], names)}. Drop {names[j]!r}."
+        )
+
+
+def check_instruments(pieces: Pieces) -> None:
+    """Instruments that vary, and are neither a treatment nor a linear function of exog."""
+    instruments = pieces["instruments"]
+    lowest = np.fmin.reduce(instruments.values, axis=0)
+    absent = np.isnan(instruments.values.sum(axis=0))
+    flat = np.array([_is_constant(column) for column in instruments.values.T])
+    for j in np.flatnonzero(flat & ~absent | np.isnan(lowest)):
+        raise InputError(
+            f"instrument {instruments.names[j]!r} is constant in the rows used: it carries no"
+            " information. Leave it out."
+        )
+    numeric = np.flatnonzero(~instruments.categorical & ~flat)
+    for chosen in _batches(numeric, absent):
+        _check_batch(pieces, chosen)
+
+
+def _batches(numeric: IntArray, absent: BoolArray) -> Iterator[IntArray]:
+    """Complete instruments many at a time; incomplete ones alone, each on its own rows."""
+    complete = numeric[~absent[numeric]]
+    for start in range(0, len(complete), BLOCK_COLUMNS):
+        yield complete[start : start + BLOCK_COLUMNS]
+    for j in numeric[absent[numeric]]:
+        yield np.array([j])
+
+
+def _check_batch(pieces: Pieces, chosen: IntArray) -> None:
+    X, D, W = (pieces[role].values for role in ("exog", "endog", "instruments"))
+    p, d = X.shape[1], D.shape[1]
+    if (~np.isnan(W[:, chosen[0]])).sum() < p + d + 3:
+        return  # so few rows are fitted by anything
+    small = triangle([X, D, W], columns=chosen)
+    exog, endog, instruments = np.hsplit(small[:, 1:], [p, p + d])
+    for j, column in zip(chosen, instruments.T, strict=True):
+        name = pieces["instruments"].names[j]
+        _check_not_exog(name, column, exog, pieces["exog"].names)
+        _check_not_endog(name, column, endog, pieces["endog"].names)
+
+
+def _check_not_exog(
+    name: str, column: FloatArray, exog: FloatArray, exog_names: tuple[str, ...]
+) -> None:
+    if _unexplained(column, exog) < RANK_TOLERANCE:
+        raise InputError(
+            f"instrument {name!r} is a linear combination of exog"
+            f" {_ingredients(column, exog, exog_names)}: a learner would smuggle non-linear"
+            " functions of exog in as instruments. Keep it in one of the two."
+        )
+
+
+def _check_not_endog(
+    name: str, column: FloatArray, endog: FloatArray, endog_names: tuple[str, ...]
+) -> None:
+    # The first row holds what the constant explains: without it, columns are centred.
+    for treatment, other in zip(endog_names, endog[1:].T, strict=True):
+        if _unexplained(column[1:], other[:, None]) ** 2 < AFFINE_TOLERANCE:
+            raise InputError(
+                f"instrument {name!r} equals the endogenous {treatment!r}, or is an affine"
+                " function of it. Leave it out of the instruments."
+            )
+
+
+# ---- arithmetic ------------------------------------------------------------------------------
+
+
+def _width(pieces: Pieces, *roles: str) -> int:
+    return sum(len(pieces[role].names) for role in roles)
+
+
+def _is_constant(column: FloatArray) -> bool:
+    low, high = np.fmin.reduce(column), np.fmax.reduce(column)
+    return bool(high - low <= 1e-12 * max(abs(low), abs(high)))
+
+
+def triangle(pieces: list[FloatArray], columns: IntArray | None = None) -> FloatArray:
+    """Replace many rows by few with the same cross-products: R of a QR factorisation.
+
+    Linear relations among columns, lengths and angles are those of the full columns, to machine
+    precision, at O(n m^2) time and without a copy of the data.
+
+    Parameters
+    ----------
+    pieces : list of arrays, each (n, .)
+        Side by side, after a constant; rows with a missing entry are left out.
+    columns : int array, optional
+        Which columns of the last piece; all by default.
+
+    Returns
+    -------
+    array, shape (at most m, m)
+    """
+    *others, last = pieces
+    small = np.empty((0, 0))
+    for start in range(0, len(last), BLOCK_ROWS):
+        rows = slice(start, start + BLOCK_ROWS)
+        final = last[rows] if columns is None else last[rows][:, columns]
+        block = np.hstack([np.ones((len(final), 1)), *[o[rows] for o in others], final])
+        block = block[~np.isnan(block).any(axis=1)]
+        stacked = np.vstack([small, block]) if small.size else block
+        small = scipy.linalg.qr(stacked, mode="r", overwrite_a=True, check_finite=False)[0]
+        small = small[: small.shape[1]]
+    return small
+
+
+def _unexplained(column: FloatArray, others: FloatArray) -> float:
+    """The share of the length of ``column`` (m,) outside the span of ``others`` (m, k)."""
+    length = float(np.linalg.norm(column))
+    rest = Annihilator.of(others).residualise(column)
+    return float(np.linalg.norm(rest)) / length if length > 0 else 0.0
+
+
+def _ingredients(column: FloatArray, others: FloatArray, names: tuple[str, ...]) -> str:
+    """Names of the columns that make up ``column``, for a message."""
+    lengths = np.maximum(np.linalg.norm(others, axis=0), np.finfo(float).tiny)
+    shares = np.abs(np.linalg.lstsq(others / lengths, column, rcond=None)[0])
+    used = [repr(names[j]) for j in np.flatnonzero(shares > 1e-6 * np.linalg.norm(column))]
+    return ", ".join(used[:5]) + (" and others" if len(used) > 5 else "")

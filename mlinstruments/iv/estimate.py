@@ -1,0 +1,143 @@
+"""Linear k-class estimation on arrays: OLS, just-identified IV, 2SLS and LIML are its cases."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import linalg
+
+from mlinstruments._core.linalg import BLOCK, triangular_factor
+from mlinstruments._core.sandwich import CovarianceSpec, meat
+from mlinstruments._core.typing import FloatArray
+
+
+@dataclass(frozen=True)
+class LinearFit:
+    """A fitted linear model; k counts exogenous then endogenous regressors.
+
+    Parameters
+    ----------
+    params : array, shape (k,)
+    cov : array, shape (k, k)
+    resids : array, shape (n,)
+        Not weighted.
+    kappa : float
+        0 OLS, 1 2SLS, otherwise LIML's.
+    spec : CovarianceSpec
+        With the bandwidth that was used.
+    """
+
+    params: FloatArray
+    cov: FloatArray
+    resids: FloatArray
+    kappa: float
+    spec: CovarianceSpec
+
+
+def kclass(
+    y: FloatArray,
+    X: FloatArray,
+    D: FloatArray,
+    Z: FloatArray,
+    spec: CovarianceSpec,
+    weights: FloatArray | None = None,
+    kappa: float | None = 1.0,
+) -> LinearFit:
+    """Estimate y = X b + D t by the k-class with excluded instruments Z.
+
+    Parameters
+    ----------
+    y : array, shape (n,)
+    X : array, shape (n, p)
+        Exogenous regressors.
+    D : array, shape (n, d)
+        Endogenous regressors; d may be 0 (OLS).
+    Z : array, shape (n, q)
+        Excluded instruments, q at least d.
+    spec : CovarianceSpec
+    weights : array, shape (n,), optional
+        Analytic weights with mean one.
+    kappa : float, optional
+        The k-class parameter; None computes LIML's.
+
+    Returns
+    -------
+    LinearFit
+
+    References
+    ----------
+    Theil (1958); Anderson and Rubin (1949), doi:10.1214/aoms/1177730090.
+    """
+    p, d, q = X.shape[1], D.shape[1], Z.shape[1]
+    factor = triangular_factor([X, D, Z, y], weights)
+    exog, endog = factor[:, :p], factor[:, p : p + d]
+    instruments, outcome = factor[:, p + d : p + d + q], factor[:, -1]
+    if kappa is None:
+        kappa = liml_kappa(outcome, exog, endog, instruments)
+    first_stage = np.zeros((p + q, d))
+    if d:
+        first_stage = linalg.lstsq(np.hstack([exog, instruments]), endog)[0]
+    regressors = np.hstack([exog, endog])
+    fitted = np.hstack([exog, np.hstack([exog, instruments]) @ first_stage])
+    params, bread = _solve(regressors, fitted, outcome, kappa)
+
+    resids = y - X @ params[:p] - D @ params[p:]
+    if spec.kind == "unadjusted":
+        n = len(y)
+        squares = resids @ (resids if weights is None else weights * resids)
+        factor_n = n / (n - p - d) if spec.debiased else 1.0
+        return LinearFit(params, factor_n * squares / n * bread, resids, kappa, spec)
+    scores = _scores(X, Z, first_stage, resids, weights)
+    spec = spec.resolve(_without_constant(scores, X))
+    cov = bread @ meat(scores, spec, p + d) @ bread
+    return LinearFit(params, (cov + cov.T) / 2, resids, kappa, spec)
+
+
+def liml_kappa(y: FloatArray, X: FloatArray, D: FloatArray, Z: FloatArray) -> float:
+    """LIML's kappa: the least ratio of variances of [y, D] before and after adding Z to X."""
+    outcomes = np.column_stack([y, D])
+    restricted = outcomes - X @ linalg.lstsq(X, outcomes)[0] if X.shape[1] else outcomes
+    both = np.hstack([X, Z])
+    unrestricted = outcomes - both @ linalg.lstsq(both, outcomes)[0]
+    values = linalg.eigvalsh(restricted.T @ restricted, unrestricted.T @ unrestricted)
+    return float(values[0])
+
+
+def _solve(
+    regressors: FloatArray, fitted: FloatArray, outcome: FloatArray, kappa: float
+) -> tuple[FloatArray, FloatArray]:
+    """Coefficients and the inverse of the k-class normal matrix, on factored rows."""
+    if kappa == 1.0:
+        q, r = linalg.qr(fitted, mode="economic")
+        inverse = linalg.solve_triangular(r, np.eye(len(r)))
+        return inverse @ (q.T @ outcome), inverse @ inverse.T
+    mixed = (1 - kappa) * regressors + kappa * fitted
+    bread = linalg.inv(mixed.T @ regressors)
+    return bread @ (mixed.T @ outcome), (bread + bread.T) / 2
+
+
+def _scores(
+    X: FloatArray,
+    Z: FloatArray,
+    first_stage: FloatArray,
+    resids: FloatArray,
+    weights: FloatArray | None,
+) -> FloatArray:
+    """Scores [X, fitted D] * e, block by block so that only the result is of full length."""
+    p, d = X.shape[1], first_stage.shape[1]
+    scores = np.empty((len(X), p + d))
+    weighted = resids if weights is None else weights * resids
+    for start in range(0, len(X), BLOCK):
+        rows = slice(start, start + BLOCK)
+        scores[rows, :p] = X[rows]
+        scores[rows, p:] = X[rows] @ first_stage[:p] + Z[rows] @ first_stage[p:]
+        scores[rows] *= weighted[rows, None]
+    return scores
+
+
+def _without_constant(scores: FloatArray, X: FloatArray) -> FloatArray:
+    """Columns the automatic bandwidth looks at: linearmodels leaves the constant's score out."""
+    constant = np.ptp(X, axis=0) == 0
+    kept = np.concatenate([~constant, np.ones(scores.shape[1] - X.shape[1], dtype=bool)])
+    return scores[:, kept] if kept.any() else scores

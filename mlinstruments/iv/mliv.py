@@ -1,0 +1,294 @@
+"""MLIV: linear IV with a learned, cross-fitted instrument. The front door; no numerics here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator
+
+from mlinstruments._core.arrays import check_choice, check_count
+from mlinstruments._core.exceptions import AssumptionWarning, InputError, WeakInstrumentWarning
+from mlinstruments._core.parallel import spawn_seeds
+from mlinstruments._core.sandwich import covariance_spec
+from mlinstruments._core.warn import warn_user
+from mlinstruments.learning.adapters import as_learner
+from mlinstruments.learning.base import Learner
+from mlinstruments.learning.folds import Split, given_split, random_split
+
+from .assemble import assemble, median_estimate
+from .data import IVData
+from .learn import COVARIATES, FirstStagePlan, bind, control_variate_targets, learn_instruments
+from .results import MLIVResults
+
+
+class MLIV(BaseEstimator):  # type: ignore[misc]
+    """Instrumental variables with a machine-learned first stage that is linear in the covariates.
+
+    The excluded instruments W are turned into one instrument for each endogenous regressor by a
+    learner of D = f(W) + X'l, trained out of fold. The learned instrument then replaces W in
+    just-identified linear IV, so that estimate and standard errors read like those of 2SLS and a
+    poor learner costs precision, never validity.
+
+    Parameters
+    ----------
+    learner : str, learner or scikit-learn regressor
+        ``"boosting"`` (LightGBM with the covariates profiled out), ``"series"``, ``"ridge"``,
+        ``"ols"``, a configured :class:`~mlinstruments.learning.Boosting` or the like, or any
+        scikit-learn regressor.
+    covariates : {"linear", "recentred", "unconstrained"}
+        What the first stage may do with X, and so what is assumed. ``"linear"``: E[U|W] = 0 and
+        E[XU] = 0, as for 2SLS. ``"recentred"``: g(W, X) - E[g(W, X) | X], which needs E[U|W,X] = 0.
+        ``"unconstrained"``: g(W, X), which also needs Y to be exactly linear in X.
+    control_variate : bool
+        Train on D less its regression on a pilot residual: a less noisy first stage where effects
+        are constant, as LIML against 2SLS.
+    n_folds : int
+        Folds of cross-fitting, 2 or more.
+    n_repeats : int
+        Random partitions; estimates are combined by medians.
+    split_half : bool
+        Train on two random halves of each training part and average. For trees that makes a better
+        instrument than one fit, and the agreement of the halves is what sharpens the corrected
+        Anderson-Rubin set: without them its critical value is doubled.
+    interact_controls : bool
+        Partial the covariates out of the instrument fold by fold.
+    orthogonal : bool
+        Also train the directions that ``conf_int(method="ar", ar="orthogonal")`` needs.
+    random_state : int, SeedSequence, Generator or None
+        The one source of randomness; the answer does not depend on ``n_jobs``.
+    n_jobs : int, optional
+        Workers, as joblib counts them.
+    progress : bool, optional
+        Show a progress bar; by default for long jobs in a terminal.
+
+    References
+    ----------
+    Chen, Chen, Lewis (2020), "Mostly Harmless Machine Learning: Learning Optimal Instruments in
+    Linear IV Models", arXiv:2011.06158.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> w = rng.uniform(-1, 1, (500, 2))
+    >>> u = rng.normal(size=500)
+    >>> d = np.cos(3 * w[:, 0]) + 0.5 * u + rng.normal(size=500)
+    >>> y = 1.0 * d + u
+    >>> res = MLIV(learner="series", random_state=0).fit(y, np.ones(500), d, w)
+    >>> 0.8 < res.params["endog"] < 1.2
+    True
+    >>> 1.0 in res.conf_int(method="ar")
+    True
+    """
+
+    def __init__(
+        self,
+        learner: Any = "boosting",
+        covariates: str = "linear",
+        control_variate: bool = False,
+        n_folds: int = 5,
+        n_repeats: int = 1,
+        split_half: bool = True,
+        interact_controls: bool = False,
+        orthogonal: bool = False,
+        random_state: Any = 0,
+        n_jobs: int | None = None,
+        progress: bool | None = None,
+    ) -> None:
+        self.learner = learner
+        self.covariates = covariates
+        self.control_variate = control_variate
+        self.n_folds = n_folds
+        self.n_repeats = n_repeats
+        self.split_half = split_half
+        self.interact_controls = interact_controls
+        self.orthogonal = orthogonal
+        self.random_state = random_state
+        self.n_jobs = n_jobs
+        self.progress = progress
+
+    def fit(
+        self,
+        dependent: Any,
+        exog: Any,
+        endog: Any,
+        instruments: Any,
+        *,
+        weights: Any = None,
+        clusters: Any = None,
+        cov_type: str | None = None,
+        debiased: bool = False,
+        bandwidth: int | None = None,
+        folds: Any = None,
+    ) -> MLIVResults:
+        """Fit on arrays or columns of any data frame library, in linearmodels' order.
+
+        Parameters
+        ----------
+        dependent : array or Series, shape (n,)
+        exog : array or frame, shape (n, p), or None
+            Exogenous regressors; include the constant.
+        endog : array or frame, shape (n,) or (n, d)
+        instruments : array or frame, shape (n,) or (n, q)
+            Excluded instruments, numeric or categorical.
+        weights : array, shape (n,), optional
+            Analytic weights.
+        clusters : array or frame, shape (n,) or (n, 2), optional
+            Labels of any type; kept whole in folds and used in every standard error and test.
+        cov_type : {"unadjusted", "robust", "clustered", "kernel"}, optional
+            Robust by default, clustered where clusters are given.
+        debiased : bool
+            Small-sample factors and Student's t.
+        bandwidth : int, optional
+            Lags of the Bartlett kernel.
+        folds : array, shape (n,), optional
+            Your own partition instead of a random one.
+
+        Returns
+        -------
+        MLIVResults
+
+        Raises
+        ------
+        InputError
+            Where an input cannot be used, before any learner runs.
+        """
+        learner = self._check_settings()
+        data = IVData.from_arrays(
+            dependent, exog, endog, instruments, weights, clusters, learner.takes_missing
+        )
+        return self._fit(data, learner, cov_type, debiased, bandwidth, folds)
+
+    def fit_formula(
+        self,
+        formula: str,
+        data: Any,
+        *,
+        weights: Any = None,
+        clusters: Any = None,
+        cov_type: str | None = None,
+        debiased: bool = False,
+        bandwidth: int | None = None,
+        folds: Any = None,
+    ) -> MLIVResults:
+        """Fit a formula in linearmodels' dialect, ``"y ~ 1 + x + [d ~ z1 + z2]"``.
+
+        Parameters
+        ----------
+        formula : str
+            No constant is added: write ``1 +``.
+        data : data frame
+            pandas, polars or pyarrow.
+        weights, clusters : column name(s) or as in :meth:`fit`
+        cov_type, debiased, bandwidth, folds
+            As in :meth:`fit`.
+
+        Returns
+        -------
+        MLIVResults
+        """
+        learner = self._check_settings()
+        read = IVData.from_formula(formula, data, weights, clusters, learner.takes_missing)
+        return self._fit(read, learner, cov_type, debiased, bandwidth, folds)
+
+    def _check_settings(self) -> Learner:
+        check_choice(self.covariates, "covariates", COVARIATES)
+        check_count(self.n_folds, "n_folds", 2)
+        check_count(self.n_repeats, "n_repeats", 1)
+        if self.orthogonal and self.n_repeats > 1:
+            raise InputError("orthogonal=True works with n_repeats=1; use ar='corrected' instead.")
+        if self.orthogonal and self.control_variate:
+            raise InputError(
+                "orthogonal=True already trains on D less a regression on the residual, at every"
+                " value of the coefficient: leave control_variate out."
+            )
+        if self.covariates == "unconstrained":
+            warn_user(
+                "covariates='unconstrained' is valid only if the outcome is exactly linear in the"
+                " covariates and E[U | W, X] = 0: otherwise non-linearity in X poses as an"
+                " instrument. Prefer 'linear' or 'recentred'.",
+                AssumptionWarning,
+            )
+        return as_learner(self.learner)
+
+    def _fit(
+        self,
+        data: IVData,
+        learner: Learner,
+        cov_type: str | None,
+        debiased: bool,
+        bandwidth: int | None,
+        folds: Any,
+    ) -> MLIVResults:
+        spec = covariance_spec(cov_type, debiased, bandwidth, data.clusters)
+        if self.orthogonal and data.n_endog > 1:
+            raise InputError("orthogonal=True needs a single endogenous regressor.")
+        plan = self._plan(data, learner, folds)
+        learned = learn_instruments(data, data.D, plan)
+        control_variate = False
+        if self.control_variate:
+            pilot = median_estimate(data, learned, spec)
+            if pilot is None:
+                warn_user(
+                    "control_variate=True was not used: the pilot first stage is too weak for an"
+                    " estimate.",
+                    WeakInstrumentWarning,
+                )
+            else:
+                learned = learn_instruments(data, control_variate_targets(data, pilot), plan)
+                control_variate = True
+        return assemble(
+            data,
+            learned,
+            plan,
+            spec,
+            settings={
+                "learner": learner.label,
+                "covariates": self.covariates,
+                "n_folds": self._n_folds(folds, plan.splits),
+                "n_repeats": self.n_repeats,
+                "control_variate": control_variate,
+            },
+            orthogonal=self.orthogonal,
+        )
+
+    def _n_folds(self, folds: Any, splits: list[Split]) -> int:
+        return self.n_folds if folds is None else splits[0].n_cells
+
+    def _plan(self, data: IVData, learner: Learner, folds: Any) -> FirstStagePlan:
+        seeds = spawn_seeds(self.random_state, self.n_repeats)
+        if folds is None:
+            splits = [
+                random_split(data.nobs, self.n_folds, data.clusters, seed, self.split_half)
+                for seed in seeds
+            ]
+        else:
+            splits = [self._given_split(data, folds, seeds[0])]
+        _require_training_rows(splits[0], data)
+        engine, recentre = bind(learner, data, self.covariates)
+        return FirstStagePlan(
+            engine, recentre, splits, seeds, self.interact_controls, self.n_jobs, self.progress
+        )
+
+    def _given_split(self, data: IVData, folds: Any, seed: np.random.SeedSequence) -> Split:
+        if self.n_repeats != 1:
+            raise InputError("folds gives one partition: n_repeats must be 1.")
+        labels = np.asarray(folds)
+        if labels.shape != data.kept.shape:
+            raise InputError(
+                f"folds must hold one label for each of the {len(data.kept)} rows; its shape is"
+                f" {labels.shape}."
+            )
+        return given_split(labels[data.kept], data.clusters, seed, self.split_half)
+
+
+def _require_training_rows(split: Split, data: IVData) -> None:
+    least = min(len(rows) for cell in range(split.n_cells) for rows in split.training(cell))
+    needed = data.n_exog + 2
+    if least < needed:
+        raise InputError(
+            f"a training part has {least} rows, and {needed} are needed to fit"
+            f" {data.n_exog} covariates and learn from the rest: use more rows, fewer covariates,"
+            " fewer folds, or split_half=False."
+        )
