@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from mlinstruments._core.arrays import encode_labels
 from mlinstruments._core.exceptions import InputError
 from mlinstruments._core.linalg import residuals
 from mlinstruments._core.sandwich import CovarianceSpec
@@ -129,9 +130,7 @@ def _inside(spec: CovarianceSpec, rows: BoolArray) -> CovarianceSpec | None:
     """The covariance among some rows; None where they form a single cluster."""
     if spec.kind != "clustered":
         return spec
-    codes = tuple(
-        np.unique(c[rows], return_inverse=True)[1].astype(np.int64) for c in spec.clusters
-    )
+    codes = tuple(encode_labels(c[rows]) for c in spec.clusters)
     if min(int(c.max()) for c in codes) == 0:
         return None
     return replace(spec, clusters=codes)
@@ -145,7 +144,7 @@ def orthogonal_moments(
     spec: CovarianceSpec,
     n_exog: int,
 ) -> OrthogonalMoments:
-    """Bundle direction instruments z (n, G) with variables, covariates (and weights) partialled out."""
+    """Bundle direction instruments z (n, G) with variables, all with covariates partialled out."""
     both = np.column_stack([d, y])
     # The instrument in use is one combination of the G, so small-sample factors count one.
     base = ar.moments(z, y, d[:, None], spec, n_exog + 1 - z.shape[1])

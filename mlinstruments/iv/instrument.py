@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mlinstruments._core.linalg import residuals
-from mlinstruments._core.typing import BoolArray, FloatArray
+from mlinstruments._core.typing import BoolArray, FloatArray, IntArray
 from mlinstruments.learning.folds import Split
 
 # Predictions whose spread within cells is below this share of the target's count as constant.
@@ -96,7 +96,7 @@ def build_instruments(
     return LearnedInstruments(kept, noise, varies)
 
 
-def centre_within(values: FloatArray, cell: FloatArray, weights: FloatArray | None) -> FloatArray:
+def centre_within(values: FloatArray, cell: IntArray, weights: FloatArray | None) -> FloatArray:
     """Subtract the (weighted) mean of each cell from every column of ``values`` (n, m).
 
     Examples
@@ -109,12 +109,12 @@ def centre_within(values: FloatArray, cell: FloatArray, weights: FloatArray | No
     mass = np.bincount(cell, weights)
     weighted = values if weights is None else values * weights[:, None]
     means = np.column_stack([np.bincount(cell, column) / mass for column in weighted.T])
-    return values - means[cell]
+    return np.asarray(values - means[cell])
 
 
 def _clean(
     values: FloatArray,
-    cell: FloatArray,
+    cell: IntArray,
     exog: FloatArray,
     weights: FloatArray | None,
     by_cell: bool,

@@ -8,6 +8,7 @@ structural error, and with it the noise of the first stage. Targets of all t lie
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.polynomial import polynomial as poly
@@ -70,10 +71,10 @@ def confidence_set(moments: OrthogonalMoments, level: float, kind: str) -> Confi
     breaks = _breaks(moments)
     ends = np.concatenate([[-INF], breaks, [INF]])
     pieces: list[tuple[float, float]] = []
-    for low, high in zip(ends, ends[1:], strict=False):
+    for low, high in pairwise(ends):
         inside = _inner_point(float(low), float(high))
         numerator, variance = _polynomials(moments, _mixture(moments, inside))
-        excess = poly.polysub(poly.polymul(numerator, numerator), critical * variance)
+        excess = np.asarray(poly.polymul(numerator, numerator)) - critical * variance
         pieces += _nonpositive(excess, float(low), float(high))
     return ConfidenceSet(merge(pieces), level, kind)
 
@@ -103,7 +104,7 @@ def _breaks(moments: OrthogonalMoments) -> FloatArray:
 
 
 def _mixture(moments: OrthogonalMoments, value: float) -> FloatArray:
-    """Weights (2, G) of the direction instruments, constant and slope in t, valid near ``value``."""
+    """Weights (2, G) of the direction instruments near ``value``: rows constant, slope in t."""
     target = _target(moments)
     G = len(moments.directions)
     current = target[0] + value * target[1]
@@ -161,6 +162,6 @@ def _nonpositive(polynomial: FloatArray, low: float, high: float) -> list[tuple[
     ends = np.concatenate([[low], real[(real > low) & (real < high)], [high]])
     return [
         (float(a), float(b))
-        for a, b in zip(ends, ends[1:], strict=False)
+        for a, b in pairwise(ends)
         if poly.polyval(_inner_point(float(a), float(b)), polynomial) <= 0
     ]

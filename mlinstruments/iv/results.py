@@ -269,7 +269,8 @@ class IVResults:
 
     def _strength_facts(self, first: FirstStage) -> list[tuple[str, str]]:
         return [
-            (f"First-stage F{_suffix(self.endog, n)}", number(v, 2)) for n, v in first.f.items()
+            (f"First-stage F{_suffix(self.endog, name)}", number(f, 2))
+            for name, f in first.f.items()
         ]
 
     def _ar_sets(self) -> list[tuple[str, str]]:

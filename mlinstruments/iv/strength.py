@@ -81,18 +81,20 @@ def robust_f(z: FloatArray, d: FloatArray, spec: CovarianceSpec, n_exog: int) ->
     q = z.shape[1]
     if q == 0:
         return 0.0
-    coefficients = linalg.lstsq(z, d)[0]
+    coefficients: FloatArray = linalg.lstsq(z, d)[0]
     resids = d - z @ coefficients
     n_params = n_exog + q
     if spec.kind == "unadjusted":
         factor = len(d) / (len(d) - n_params) if spec.debiased else 1.0
         variance = factor * float(resids @ resids) / len(d)
-        return float(coefficients @ (z.T @ z) @ coefficients) / variance / q
+        wald = float(coefficients @ (z.T @ z) @ coefficients) / variance
+        return wald / q
     scores = z * resids[:, None]
     variance_of_sum = meat(scores, spec.resolve(scores), n_params)
     product = z.T @ d
     # (z'z)^-1 meat (z'z)^-1 in the middle cancels: the Wald statistic needs the meat alone.
-    return float(product @ np.linalg.pinv(variance_of_sum, hermitian=True) @ product) / q
+    wald = float(product @ np.linalg.pinv(variance_of_sum, hermitian=True) @ product)
+    return wald / q
 
 
 def partial_r2(z: FloatArray, d: FloatArray) -> float:

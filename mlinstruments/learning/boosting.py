@@ -149,8 +149,8 @@ class BoostingEngine:
             predictions, rounds = self._fit_target(task.targets[:, j], task, known)
             outcomes.append(predictions)
             tuning.append(rounds)
-        rounds = np.repeat(np.array(tuning, dtype=float)[:, None], len(task.parts), axis=1)
-        return FoldFit(np.stack(outcomes), rounds)
+        used = np.repeat(np.array(tuning, dtype=float)[:, None], len(task.parts), axis=1)
+        return FoldFit(np.stack(outcomes), used)
 
     def _fit_target(
         self, target: FloatArray, task: FoldTask, rounds: int | None
