@@ -131,9 +131,15 @@ def triangular_factor(columns: list[FloatArray], weights: FloatArray | None = No
         block = np.hstack([m[rows] for m in matrices])
         if weights is not None:
             block = block * np.sqrt(weights[rows])[:, None]
-        factor = linalg.qr(np.vstack([factor, block]), mode="r", check_finite=False)[0]
-        factor = factor[: factor.shape[1]]
+        factor = append_rows(factor, block)
     return factor
+
+
+def append_rows(factor: FloatArray, block: FloatArray) -> FloatArray:
+    """R of the QR decomposition of the rows behind ``factor`` (r, m) and ``block`` (b, m)."""
+    stacked = np.vstack([factor, block])
+    r = linalg.qr(stacked, mode="r", overwrite_a=True, check_finite=False)[0]
+    return np.asarray(r[: stacked.shape[1]])
 
 
 def residuals(

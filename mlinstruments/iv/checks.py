@@ -8,11 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 import numpy as np
-import scipy.linalg
 
 from mlinstruments._core.arrays import check_weights, require_finite
 from mlinstruments._core.exceptions import AssumptionWarning, InputError
-from mlinstruments._core.linalg import RANK_TOLERANCE, Annihilator, dependent_columns
+from mlinstruments._core.linalg import RANK_TOLERANCE, Annihilator, append_rows, dependent_columns
 from mlinstruments._core.typing import BoolArray, FloatArray, IntArray
 from mlinstruments._core.warn import warn_user
 from mlinstruments.iv.columns import Columns
@@ -222,15 +221,13 @@ def triangle(pieces: list[FloatArray], columns: IntArray | None = None) -> Float
     array, shape (at most m, m)
     """
     *others, last = pieces
-    small = np.empty((0, 0))
+    width = 1 + sum(o.shape[1] for o in others)
+    small = np.empty((0, width + (last.shape[1] if columns is None else len(columns))))
     for start in range(0, len(last), BLOCK_ROWS):
         rows = slice(start, start + BLOCK_ROWS)
         final = last[rows] if columns is None else last[rows][:, columns]
         block = np.hstack([np.ones((len(final), 1)), *[o[rows] for o in others], final])
-        block = block[~np.isnan(block).any(axis=1)]
-        stacked = np.vstack([small, block]) if small.size else block
-        small = scipy.linalg.qr(stacked, mode="r", overwrite_a=True, check_finite=False)[0]
-        small = small[: small.shape[1]]
+        small = append_rows(small, block[~np.isnan(block).any(axis=1)])
     return small
 
 

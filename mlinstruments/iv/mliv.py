@@ -76,7 +76,7 @@ class MLIV(BaseEstimator):  # type: ignore[misc]
     >>> d = np.cos(3 * w[:, 0]) + 0.5 * u + rng.normal(size=500)
     >>> y = 1.0 * d + u
     >>> res = MLIV(learner="series", random_state=0).fit(y, np.ones(500), d, w)
-    >>> 0.8 < res.params["endog"] < 1.2
+    >>> bool(0.8 < res.params["endog"] < 1.2)
     True
     >>> 1.0 in res.conf_int(method="ar")
     True

@@ -78,7 +78,7 @@ def robust_f(z: FloatArray, d: FloatArray, spec: CovarianceSpec, n_exog: int) ->
         Wald statistic over q; 0 where the instruments do not vary.
     """
     z = z[:, (z**2).sum(axis=0) > 0]
-    q = z.shape[1]
+    q = int(z.shape[1])
     if q == 0:
         return 0.0
     coefficients: FloatArray = linalg.lstsq(z, d)[0]
