@@ -1,0 +1,166 @@
+"""Utilities linear in their parameters: what is left to estimate is a conditional logit.
+
+u = z_0 + sum_k theta_k z_k, with z_0 the own payoff in points. With random utility of scale lambda the
+choice probabilities are a logit in z with coefficients lambda (1, theta).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol as TypingProtocol
+
+import numpy as np
+
+from mlinstruments._core.arrays import check_choice
+from mlinstruments._core.exceptions import InputError
+from mlinstruments._core.typing import FloatArray
+
+from .payoffs import ahead, behind, payoff
+from .protocols import Protocol
+
+
+class Utility(TypingProtocol):
+    """A utility linear in named parameters."""
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """Names of the parameters beside the scale."""
+        ...
+
+    def regressors(self, protocol: Protocol, y: FloatArray) -> FloatArray:
+        """z (..., strategies, 1 + parameters) of pure strategies against beliefs y (..., nodes)."""
+        ...
+
+
+@dataclass(frozen=True)
+class HomoMoralis:
+    """Own payoff, the payoff if everybody did likewise, and aversion to inequity.
+
+    u(x, y) = (1 - kappa) pi(x, y) + kappa pi(x, x) - alpha Behind - beta Ahead.
+
+    Parameters
+    ----------
+    parameters : tuple of str
+        Which of kappa, alpha and beta the utility has; the others are 0.
+
+    References
+    ----------
+    Alger and Weibull (2013), doi:10.3982/ECTA10637; Fehr and Schmidt (1999),
+    doi:10.1162/003355399556151.
+
+    Examples
+    --------
+    >>> spd = Protocol("spd", 90, 65, 25, 10)
+    >>> HomoMoralis().regressors(spd, np.full(3, 0.5))[6]
+    array([ 41.25,  23.75, -20.  ,  -0.  ])
+    """
+
+    parameters: tuple[str, ...] = ("kappa", "alpha", "beta")
+
+    def __post_init__(self) -> None:
+        for name in self.parameters:
+            check_choice(name, "parameter", ("kappa", "alpha", "beta"))
+        if len(set(self.parameters)) != len(self.parameters):
+            raise InputError(f"a parameter is named twice: {', '.join(self.parameters)}.")
+
+    def regressors(self, protocol: Protocol, y: FloatArray) -> FloatArray:
+        """z for every pure strategy: own payoff, then one column a parameter.
+
+        Parameters
+        ----------
+        protocol : Protocol
+        y : array, shape (..., nodes)
+            Beliefs.
+
+        Returns
+        -------
+        array, shape (..., strategies, 1 + parameters)
+        """
+        x, y = protocol.pure(), np.asarray(y, dtype=float)[..., None, :]
+        own = payoff(protocol, x, y)
+        columns = {
+            "kappa": lambda: payoff(protocol, x, x) - own,
+            "alpha": lambda: -behind(protocol, x, y),
+            "beta": lambda: -ahead(protocol, x, y),
+        }
+        return np.stack([own, *(columns[name]() for name in self.parameters)], axis=-1)
+
+
+@dataclass(frozen=True)
+class WeightedOther:
+    """(1 - w) own + w other, w a sum of parameters times characteristics of the situation.
+
+    For choices between allocations given as columns rather than protocols: see
+    :meth:`mlinstruments.preferences.AllocationChoices.from_frame`. With characteristics s (behind),
+    r (ahead), q (kind treatment) and v (unkind treatment) this is the model of Bruhin, Fehr and
+    Schunk (2019), doi:10.1093/jeea/jvy018.
+
+    Parameters
+    ----------
+    parameters : tuple of str
+        Names of the weights.
+    """
+
+    parameters: tuple[str, ...] = ("alpha", "beta", "gamma", "delta")
+
+    def regressors(self, protocol: Protocol, y: FloatArray) -> FloatArray:
+        """Not defined: protocols do not carry the characteristics."""
+        raise InputError(
+            "WeightedOther needs columns of own and other payoffs: AllocationChoices.from_frame."
+        )
+
+    def columns(
+        self, own: FloatArray, other: FloatArray, characteristics: Mapping[str, FloatArray]
+    ) -> FloatArray:
+        """z for allocations: own payoff, then (other - own) times each characteristic.
+
+        Parameters
+        ----------
+        own, other : array, shape (n, alternatives)
+        characteristics : mapping of parameter to array (n, alternatives)
+
+        Returns
+        -------
+        array, shape (n, alternatives, 1 + parameters)
+        """
+        gap = other - own
+        return np.stack([own, *(gap * characteristics[p] for p in self.parameters)], axis=-1)
+
+
+def utility_values(
+    protocol: Protocol, y: FloatArray, kappa: float = 0.0, alpha: float = 0.0, beta: float = 0.0
+) -> FloatArray:
+    """Utility of every pure strategy against belief y, in points.
+
+    Examples
+    --------
+    >>> spd = Protocol("spd", 90, 65, 25, 10)
+    >>> best = utility_values(spd, np.full(3, 0.5), kappa=0.5).argmax()
+    >>> spd.strategies[best]
+    '110'
+    """
+    z = HomoMoralis().regressors(protocol, y)
+    return np.asarray(z @ np.array([1.0, kappa, alpha, beta]))
+
+
+def choice_probabilities(
+    protocol: Protocol,
+    y: FloatArray,
+    scale: float,
+    kappa: float = 0.0,
+    alpha: float = 0.0,
+    beta: float = 0.0,
+) -> FloatArray:
+    """Logit probabilities of the pure strategies, scale in 1/points.
+
+    Examples
+    --------
+    >>> spd = Protocol("spd", 90, 65, 25, 10)
+    >>> p = choice_probabilities(spd, np.full(3, 0.5), 0.1)
+    >>> round(float(p[0]), 10)
+    0.282215129
+    """
+    u = scale * utility_values(protocol, y, kappa, alpha, beta)
+    weights = np.exp(u - u.max())
+    return np.asarray(weights / weights.sum())

@@ -1,0 +1,193 @@
+"""What a log can say before anything is estimated: rank, separation, and why not.
+
+A parameter is a ratio of coefficients, so it needs the regressors to vary independently inside the
+choice sets (rank), choices that are not explained perfectly by some direction (no separation: there
+the likelihood has no maximum), and a positive scale.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import linprog
+
+from mlinstruments._core.typing import FloatArray
+
+from .design import Design, centred, used_sets
+
+RANK_TOLERANCE = 1e-8
+
+
+@dataclass(frozen=True)
+class Identification:
+    """Whether the parameters can be told from the choices.
+
+    Parameters
+    ----------
+    rank, needed : int
+        Rank of the regressors inside the choice sets that were used, and what it must be.
+    condition : float
+        Condition number of the same, columns scaled to unit length.
+    confounded : str
+        The combination of parameters the data cannot see, in words; empty at full rank.
+    separated : bool
+        Some direction of theta explains every choice as a best one, and some strictly.
+    intervals : mapping of str to (low, high), or None
+        Under separation, the values of each parameter that rationalise every choice with a positive
+        scale, taken one at a time; None where no preference of the family does.
+    scale_positive : bool or None
+        Sign of the estimated scale; None before estimation.
+    enough : bool
+        Whether there are more choices than coefficients.
+    """
+
+    rank: int
+    needed: int
+    condition: float
+    confounded: str
+    separated: bool
+    intervals: dict[str, tuple[float, float]] | None
+    scale_positive: bool | None = None
+    enough: bool = True
+
+    @property
+    def identified(self) -> bool:
+        """Whether preference parameters may be printed."""
+        full = self.rank == self.needed
+        positive = self.scale_positive is not False
+        return self.enough and full and not self.separated and positive
+
+    @property
+    def reason(self) -> str:
+        """Why not, in words; empty where all is well."""
+        if self.rank < self.needed:
+            return (
+                f"the choice sets vary in {self.rank} directions and {self.needed} are needed:"
+                f" {self.confounded} cannot be told apart. Add other games or payoffs, or drop a"
+                " parameter."
+            )
+        if self.separated:
+            return self._separation_words()
+        if not self.enough:
+            return "there are no more choices than coefficients, so nothing says how sure they are."
+        if self.scale_positive is False:
+            return (
+                "choices do not rise with the utility of this family (the scale is not positive),"
+                " so ratios to the scale mean nothing."
+            )
+        return ""
+
+    def _separation_words(self) -> str:
+        words = (
+            "the choices are deterministic: some preference explains every one of them, so the"
+            " scale has no finite estimate."
+        )
+        if not self.intervals:
+            return words
+        shown = "; ".join(
+            f"{name} in [{low:.4g}, {high:.4g}]" for name, (low, high) in self.intervals.items()
+        )
+        return f"{words} Values that rationalise every choice: {shown}."
+
+    def __str__(self) -> str:
+        state = "identified" if self.identified else f"not identified: {self.reason}"
+        return f"rank {self.rank} of {self.needed}, condition {self.condition:.3g}; {state}"
+
+
+def identify(design: Design) -> Identification:
+    """Examine regressors and choices, without estimating.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from mlinstruments.preferences.design import Design
+    >>> z = np.array([[[1.0, 2.0], [0.0, 0.0]]])
+    >>> one = Design(z, np.ones((1, 2), bool), ("kappa",), np.array([0]), np.array([0]),
+    ...              np.ones(1), {}, (("a", "b"),))
+    >>> identify(one).rank
+    1
+    """
+    used = used_sets(design)
+    spread = centred(design)[used].reshape(-1, design.z.shape[2])
+    rank, condition, confounded = _rank(spread, design.coefficients)
+    needed = design.z.shape[2]
+    separated, intervals = False, None
+    if rank == needed:
+        separated = is_separated(design)
+        if separated:
+            intervals = rationalising_intervals(design)
+    enough = design.n_choices > needed
+    return Identification(rank, needed, condition, confounded, separated, intervals, enough=enough)
+
+
+def _rank(spread: FloatArray, names: tuple[str, ...]) -> tuple[int, float, str]:
+    lengths = np.linalg.norm(spread, axis=0)
+    scaled = spread / np.where(lengths > 0, lengths, 1.0)
+    _, values, directions = np.linalg.svd(scaled, full_matrices=False)
+    if len(values) < len(names):
+        values = np.concatenate([values, np.zeros(len(names) - len(values))])
+        directions = np.linalg.svd(scaled, full_matrices=True)[2]
+    rank = int((values > RANK_TOLERANCE * max(values[0], 1e-300)).sum()) if values[0] > 0 else 0
+    if rank == len(names):
+        return rank, float(values[0] / values[-1]), ""
+    null = directions[rank:]
+    involved = [name for j, name in enumerate(names) if np.abs(null[:, j]).max() > 1e-6]
+    return (
+        rank,
+        float("inf"),
+        " and ".join([", ".join(involved[:-1]), involved[-1]])
+        if len(involved) > 1
+        else involved[0],
+    )
+
+
+def _margins(design: Design) -> FloatArray:
+    """z of what was chosen less z of every available alternative not chosen, one row a pair."""
+    counts = design.counts()
+    rows = []
+    for c, a in zip(*np.nonzero(counts > 0), strict=True):
+        others = design.available[c].copy()
+        others[a] = False
+        rows.append(design.z[c, a] - design.z[c, others])
+    return np.vstack(rows) if rows else np.empty((0, design.z.shape[2]))
+
+
+def is_separated(design: Design) -> bool:
+    """Whether some theta makes every choice a best one and some strictly (linear programming).
+
+    References
+    ----------
+    Albert and Anderson (1984), doi:10.1093/biomet/71.1.1.
+    """
+    margins = _margins(design)
+    size = np.abs(margins).max(axis=0)
+    margins = margins / np.where(size > 0, size, 1.0)
+    total = margins.sum(axis=0)
+    m = margins.shape[1]
+    found = linprog(-total, A_ub=-margins, b_ub=np.zeros(len(margins)), bounds=[(-1, 1)] * m)
+    return bool(found.status == 0 and -found.fun > 1e-7)
+
+
+def rationalising_intervals(design: Design) -> dict[str, tuple[float, float]] | None:
+    """Range of each parameter, the others free, over theta with scale 1 that explain every choice.
+
+    Returns
+    -------
+    mapping of parameter to (low, high), or None where no such theta exists
+    """
+    margins = _margins(design)
+    m = margins.shape[1]
+    bounds = [(1.0, 1.0)] + [(None, None)] * (m - 1)
+    found: dict[str, tuple[float, float]] = {}
+    for j, name in enumerate(design.parameters, start=1):
+        ends = []
+        for sign in (1.0, -1.0):
+            cost = np.zeros(m)
+            cost[j] = sign
+            solved = linprog(cost, A_ub=-margins, b_ub=np.zeros(len(margins)), bounds=bounds)
+            if solved.status == 2:
+                return None
+            ends.append(sign * solved.fun if solved.status == 0 else -sign * np.inf)
+        found[name] = (float(ends[0]), float(ends[1]))
+    return found

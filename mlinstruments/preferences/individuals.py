@@ -1,0 +1,278 @@
+"""Every subject's own preferences, or the reason why there are none: all subjects at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from mlinstruments._core.typing import AnyArray, BoolArray, FloatArray, IntArray
+
+from .batched import Batch, evaluate, newton, solve, utilities
+from .design import Design, used_sets
+from .identification import Identification, identify
+from .subjects import Panel, batches, panel_of, slots_of, subject_codes
+
+ESTIMATED = "estimated"
+# Ratio of eigenvalues above which regressors certainly have full rank.
+WELL_CONDITIONED = 1e-10
+
+
+@dataclass(frozen=True, eq=False)
+class Estimates:
+    """What Newton found for every subject, in units of the design.
+
+    Parameters
+    ----------
+    theta : array, shape (S, m)
+    information, meat : array, shape (S, m, m)
+        Minus the Hessian, and the sum of squared scores.
+    loglik : array, shape (S,)
+    converged, explained : bool array, shape (S,)
+        Whether Newton settled, and whether theta makes every choice the one best.
+    """
+
+    theta: FloatArray
+    information: FloatArray
+    meat: FloatArray
+    loglik: FloatArray
+    converged: BoolArray
+    explained: BoolArray
+
+
+def individual_fits(design: Design, subject: str = "subject") -> pd.DataFrame:
+    """Estimate every subject on its own, with robust standard errors, as PreferenceLogit does.
+
+    Subjects without estimates stay in the table; ``status`` says in words why. In this order:
+
+    - too few choices: no more than there are coefficients;
+    - rank: the subject's choice sets do not tell the parameters apart;
+    - separated: some preference explains every choice, so the scale has no finite estimate;
+      ``rationalised`` says whether one of positive scale does (its range: ``identify``);
+    - no convergence of Newton's method;
+    - scale not positive: choices do not rise with utility.
+
+    Parameters
+    ----------
+    design : Design
+    subject : str
+        Label of the design that tells subjects apart.
+
+    Returns
+    -------
+    DataFrame, one row a subject
+        Scale and parameters, their standard errors (``_se``), ``loglik``, ``choices``,
+        ``rationalised`` (missing unless separated) and ``status``.
+
+    Raises
+    ------
+    InputError
+        Where there is no such label.
+
+    Examples
+    --------
+    >>> from mlinstruments.games import default_grid
+    >>> from mlinstruments.preferences.simulate import simulate_choices
+    >>> data = simulate_choices(default_grid(), scale=0.1, kappa=0.3, subjects=3, draws=20)
+    >>> individual_fits(data.design())["status"].tolist()
+    ['estimated', 'estimated', 'estimated']
+    """
+    codes, subjects = subject_codes(design, subject)
+    panel = panel_of(design, codes, len(subjects))
+    found = _estimate(panel)
+    choices = np.asarray(panel.totals.sum(axis=1)).ravel()
+    status, rationalised = _verdicts(design, panel, found, choices)
+    frame = _numbers(design, found, choices, np.asarray(status == ESTIMATED))
+    frame["rationalised"] = rationalised
+    frame["status"] = status
+    return frame.set_index(pd.Index(subjects, name=subject))
+
+
+# ---- estimation ---------------------------------------------------------------------------------
+
+
+def _estimate(panel: Panel) -> Estimates:
+    S, m = panel.chosen.shape
+    slots, position = slots_of(panel)
+    found = Estimates(
+        np.zeros((S, m)),
+        np.zeros((S, m, m)),
+        np.zeros((S, m, m)),
+        np.zeros(S),
+        np.zeros(S, dtype=bool),
+        np.zeros(S, dtype=bool),
+    )
+    order = np.argsort(panel.codes, kind="stable")
+    ends = np.searchsorted(panel.codes[order], np.arange(S + 1))
+    for first, last, batch in batches(panel, slots):
+        rows = order[ends[first] : ends[last]]
+        _estimate_block(panel, batch, slice(first, last), rows, position[rows], found)
+    return found
+
+
+def _estimate_block(
+    panel: Panel, batch: Batch, block: slice, rows: IntArray, position: IntArray, out: Estimates
+) -> None:
+    fit = newton(batch)
+    at = evaluate(batch, fit.theta)
+    local = panel.codes[rows] - block.start
+    scale = np.outer(panel.size, panel.size)
+    out.theta[block] = fit.theta.T / panel.size
+    out.information[block] = at.information.transpose(2, 0, 1) * scale
+    out.loglik[block] = at.value
+    out.converged[block] = fit.converged
+    mean = at.mean[position, :, local] / batch.totals[position, local][:, None]
+    surprise = panel.z[panel.row_set[rows], panel.row_action[rows]] - mean
+    # A count of c is c choices, so squares add up c times.
+    surprise *= np.sqrt(panel.count[rows])[:, None] * panel.size
+    out.meat[block] = _sums_of_squares(surprise, local, block.stop - block.start)
+    if not fit.converged.all():
+        out.explained[block] = _explained(panel, batch, fit.theta, rows, position, local)
+
+
+def _sums_of_squares(scores: FloatArray, group: IntArray, n: int) -> FloatArray:
+    """Sums by group of outer products of rows (N, m), (n, m, m)."""
+    m = scores.shape[1]
+    total = np.empty((n, m, m))
+    for j in range(m):
+        for k in range(j + 1):
+            total[:, j, k] = np.bincount(group, scores[:, j] * scores[:, k], n)
+            total[:, k, j] = total[:, j, k]
+    return total
+
+
+def _explained(
+    panel: Panel,
+    batch: Batch,
+    theta: FloatArray,
+    rows: IntArray,
+    position: IntArray,
+    local: IntArray,
+) -> BoolArray:
+    """Whether theta makes every choice strictly the best of its set: a proof of separation."""
+    u = np.where(batch.available > 0, utilities(batch, theta), -np.inf)
+    best = u.max(axis=1)
+    ties = (u >= best[:, None, :] - 1e-9 * (1 + np.abs(best[:, None, :]))).sum(axis=1)
+    alone = ties[position, local] == 1
+    good = alone & (u[position, panel.row_action[rows], local] == best[position, local])
+    return np.asarray(np.bincount(local, ~good, theta.shape[1]) == 0)
+
+
+# ---- verdicts -----------------------------------------------------------------------------------
+
+
+def _verdicts(
+    design: Design, panel: Panel, found: Estimates, choices: FloatArray
+) -> tuple[AnyArray, Any]:
+    """Status of every subject in words, and whether separated choices can be rationalised."""
+    m = panel.chosen.shape[1]
+    status = np.full(panel.n_subjects, ESTIMATED, dtype=object)
+    status[found.theta[:, 0] <= 0] = "scale not positive"
+    rationalised = pd.array([pd.NA] * panel.n_subjects, dtype="boolean")
+    few, deficient = choices <= m, _maybe_deficient(panel)
+    doubtful = ~few & (~found.converged | deficient)
+    certain = doubtful & ~deficient & found.explained & (found.theta[:, 0] > 0)
+    status[certain] = "separated"
+    rationalised[certain] = True
+    for s, report in _reports(panel, design, np.flatnonzero(doubtful & ~certain)):
+        status[s] = _words(report, bool(found.converged[s]), str(status[s]))
+        if report.separated:
+            rationalised[s] = report.intervals is not None
+    for s in np.flatnonzero(few).tolist():
+        status[s] = f"too few choices: {choices[s]:g} for {m} coefficients"
+    return status, rationalised
+
+
+def _words(report: Identification, converged: bool, otherwise: str) -> str:
+    if report.rank < report.needed:
+        return f"rank {report.rank} of {report.needed}: {report.confounded} cannot be told apart"
+    if report.separated:
+        return "separated"
+    return otherwise if converged else "no convergence"
+
+
+def _maybe_deficient(panel: Panel) -> BoolArray:
+    """Subjects whose sets may not have full rank, to be examined exactly, (S,)."""
+    C, _, m = panel.z.shape
+    gram = np.einsum("caj,cak->cjk", panel.z, panel.z).reshape(C, m * m)
+    if panel.totals.nnz == panel.n_subjects * C:  # everybody faced every set
+        return np.repeat(_deficient(gram.sum(axis=0)[None], m), panel.n_subjects)
+    faced = sparse.csr_matrix(
+        (np.ones(panel.totals.nnz), panel.totals.indices, panel.totals.indptr),
+        shape=panel.totals.shape,
+    )
+    return _deficient(np.asarray(faced @ gram), m)
+
+
+def _deficient(gram: FloatArray, m: int) -> BoolArray:
+    stacked = gram.reshape(-1, m, m)
+    length = np.sqrt(np.einsum("sjj->sj", stacked))
+    flat = (length <= 0).any(axis=1)
+    length = np.where(length > 0, length, 1.0)
+    values = np.linalg.eigvalsh(stacked / (length[:, :, None] * length[:, None, :]))
+    return np.asarray(flat | (values[:, 0] <= WELL_CONDITIONED * values[:, -1]))
+
+
+def _reports(
+    panel: Panel, design: Design, subjects: IntArray
+) -> Iterator[tuple[int, Identification]]:
+    """The identification report of some subjects, each on its own sets alone."""
+    used = np.flatnonzero(used_sets(design))
+    order = np.argsort(panel.codes, kind="stable")
+    ends = np.searchsorted(panel.codes[order], np.arange(panel.n_subjects + 1))
+    for s in subjects.tolist():
+        rows = order[ends[s] : ends[s + 1]]
+        sets, position = np.unique(panel.row_set[rows], return_inverse=True)
+        own = replace(
+            design,
+            z=design.z[used[sets]],
+            available=design.available[used[sets]],
+            actions=tuple(design.actions[c] for c in used[sets]),
+            choice_set=position.astype(np.int64).ravel(),
+            action=panel.row_action[rows],
+            count=panel.count[rows],
+            labels={},
+        )
+        yield s, identify(own)
+
+
+# ---- the table ----------------------------------------------------------------------------------
+
+
+def _numbers(
+    design: Design, found: Estimates, choices: FloatArray, estimated: BoolArray
+) -> pd.DataFrame:
+    names = design.coefficients
+    m = len(names)
+    values = np.full((len(choices), 2 * m), np.nan)
+    theta = found.theta[estimated]
+    values[estimated, :m] = np.column_stack([theta[:, :1], theta[:, 1:] / theta[:, :1]])
+    factor = choices[estimated] / (choices[estimated] - m)
+    values[estimated, m:] = np.sqrt(
+        _ratio_variances(theta, found.information[estimated], found.meat[estimated])
+        * factor[:, None]
+    )
+    frame = pd.DataFrame(values, columns=[*names, *(f"{name}_se" for name in names)])
+    frame["loglik"] = np.where(estimated, found.loglik, np.nan)
+    frame["choices"] = choices
+    return frame
+
+
+def _ratio_variances(theta: FloatArray, information: FloatArray, meat: FloatArray) -> FloatArray:
+    """Diagonal of the sandwich of (theta_0, theta_k / theta_0), delta method, (S, m)."""
+    S, m = theta.shape
+    jacobian = np.zeros((S, m, m))
+    jacobian[:, range(m), range(m)] = 1 / theta[:, :1]
+    jacobian[:, 1:, 0] = -theta[:, 1:] / theta[:, :1] ** 2
+    jacobian[:, 0, 0] = 1.0
+    # Units differ by orders of magnitude: solve in units of the information's diagonal.
+    size = np.sqrt(np.einsum("sjj->sj", information))
+    scaled = information / (size[:, :, None] * size[:, None, :])
+    right = (jacobian / size[:, None, :]).transpose(2, 1, 0)
+    influence = solve(scaled.transpose(1, 2, 0).copy(), right) / size.T[:, None, :]
+    product = np.matmul(influence.transpose(2, 1, 0), meat)
+    return np.asarray((product * influence.transpose(2, 1, 0)).sum(axis=2))

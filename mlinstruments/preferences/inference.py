@@ -1,0 +1,117 @@
+"""Covariance of the logit coefficients, and of their ratios: delta, Fieller, bootstrap."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from mlinstruments._core.sandwich import CovarianceSpec, meat
+from mlinstruments._core.typing import FloatArray, IntArray
+
+from .design import Design
+from .likelihood import Likelihood, maximise, scores
+
+
+def coefficient_covariance(
+    design: Design, theta: FloatArray, found: Likelihood, clusters: tuple[IntArray, ...]
+) -> FloatArray:
+    """Sandwich covariance of theta (m, m): clustered where clusters are given, else robust.
+
+    Small-sample factors (N-1)/(N-m) and C/(C-1), N the number of choices, C of clusters.
+    """
+    m = len(theta)
+    n = design.n_choices
+    surprise = scores(design, theta)
+    bread = np.linalg.pinv(-found.hessian, hermitian=True)
+    if clusters:
+        # Scores of a row add up over its count; the factor counts choices, not rows.
+        raw = meat(
+            surprise * design.count[:, None], CovarianceSpec("clustered", clusters=clusters), m
+        )
+        least = min(int(c.max()) + 1 for c in clusters)
+        middle = raw * (n - 1) / (n - m) * least / (least - 1)
+    else:
+        middle = (surprise * design.count[:, None]).T @ surprise * n / (n - m)
+    return np.asarray(bread @ middle @ bread)
+
+
+def hessian_covariance(found: Likelihood) -> FloatArray:
+    """Inverse observed information: right where every choice is independent and the model is."""
+    return np.linalg.pinv(-found.hessian, hermitian=True)
+
+
+def reported(theta: FloatArray) -> FloatArray:
+    """Reported coefficients from theta: the scale, then ratios to it."""
+    return np.concatenate([theta[:1], theta[1:] / theta[0]])
+
+
+def delta_covariance(theta: FloatArray, covariance: FloatArray) -> FloatArray:
+    """Covariance of the reported coefficients by the delta method."""
+    m = len(theta)
+    jacobian = np.zeros((m, m))
+    jacobian[0, 0] = 1.0
+    jacobian[1:, 0] = -theta[1:] / theta[0] ** 2
+    jacobian[range(1, m), range(1, m)] = 1 / theta[0]
+    return np.asarray(jacobian @ covariance @ jacobian.T)
+
+
+def fieller(
+    theta: FloatArray, covariance: FloatArray, position: int, level: float
+) -> tuple[tuple[float, float], ...]:
+    """Fieller's set for theta[position] / theta[0]: interval, two rays or the whole line.
+
+    References
+    ----------
+    Fieller (1954), doi:10.1111/j.2517-6161.1954.tb00159.x.
+
+    Examples
+    --------
+    >>> fieller(np.array([1.0, 0.0]), np.eye(2) * 0.0001, 1, 0.95)[0][1] < 0.02
+    True
+    """
+    c = stats.norm.ppf((1 + level) / 2) ** 2
+    scale, target = theta[0], theta[position]
+    a = scale**2 - c * covariance[0, 0]
+    b = scale * target - c * covariance[0, position]
+    d = target**2 - c * covariance[position, position]
+    discriminant = b * b - a * d
+    if a > 0:
+        root = np.sqrt(max(discriminant, 0.0))
+        return ((float((b - root) / a), float((b + root) / a)),)
+    if discriminant <= 0 or a == 0:
+        return ((-np.inf, np.inf),)
+    ends = sorted(((b - np.sqrt(discriminant)) / a, (b + np.sqrt(discriminant)) / a))
+    return ((-np.inf, float(ends[0])), (float(ends[1]), np.inf))
+
+
+def bootstrap(
+    design: Design, theta: FloatArray, clusters: IntArray, draws: int, random_state: Any
+) -> FloatArray:
+    """Coefficients theta re-estimated with clusters drawn at random, (draws, m).
+
+    Whole clusters are weighted by multinomial counts, which reaches the likelihood through the
+    cell counts alone, so a draw costs a few Newton steps on the choice sets. Draws without a finite
+    maximum or with a scale that is not positive are NaN.
+    """
+    C, A = design.available.shape
+    n_clusters = int(clusters.max()) + 1
+    cell = design.choice_set * A + design.action
+    # Clusters by cells, sparse: a cluster touches few cells.
+    from scipy import sparse
+
+    table = sparse.csr_matrix(
+        (design.count, (clusters, cell)), shape=(n_clusters, C * A), dtype=float
+    )
+    rng = np.random.default_rng(random_state)
+    found = np.full((draws, len(theta)), np.nan)
+    for b in range(draws):
+        weights = rng.multinomial(n_clusters, np.full(n_clusters, 1 / n_clusters)).astype(float)
+        counts = np.asarray(weights @ table).reshape(C, A)
+        estimate, at = maximise(design.z, design.available, counts, start=theta, iterations=30)
+        # Newton's decrement: how much log-likelihood a further step could gain, free of units.
+        settled = float(at.gradient @ np.linalg.pinv(-at.hessian) @ at.gradient) <= 1e-6
+        if estimate[0] > 0 and settled and np.isfinite(estimate).all():
+            found[b] = estimate
+    return found

@@ -1,0 +1,325 @@
+"""What a fit of preferences returns: estimates with honest intervals, or the reason why not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from mlinstruments._core.arrays import check_choice, check_count
+from mlinstruments._core.exceptions import InputError, NotIdentifiedError
+from mlinstruments._core.tables import Table, number
+from mlinstruments._core.typing import FloatArray, IntArray
+
+from .design import Design
+from .identification import Identification
+from .inference import bootstrap, delta_covariance, fieller, reported
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A test that two fits, or a fit and a restriction, agree.
+
+    Parameters
+    ----------
+    statistic, pvalue : float
+    df : int
+    null : str
+        The hypothesis in words.
+    """
+
+    statistic: float
+    pvalue: float
+    df: int
+    null: str
+
+    def __str__(self) -> str:
+        return f"H0: {self.null}; chi2({self.df}) = {self.statistic:.4f}, p = {self.pvalue:.4f}"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class PreferenceResults:
+    """Estimates of one type.
+
+    Parameters
+    ----------
+    theta : array, shape (m,)
+        Coefficients of the regressors: lambda (1, parameters); NaN where not identified.
+    theta_cov : array, shape (m, m)
+    loglik, loglik_null : float
+        At the estimate, and of choosing at random.
+    identification : Identification
+    design : Design
+        The choice sets and counts, for intervals and measures computed on demand.
+    clusters : tuple of int arrays
+    cluster_names : tuple of str
+    unit, beliefs : str
+        What the choice was over, and what was believed.
+    excluded : mapping of str to int
+        Answers that were not choices.
+    """
+
+    theta: FloatArray
+    theta_cov: FloatArray
+    loglik: float
+    loglik_null: float
+    identification: Identification
+    design: Design
+    clusters: tuple[IntArray, ...]
+    cluster_names: tuple[str, ...]
+    unit: str
+    beliefs: str
+    excluded: Mapping[str, int]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The scale lambda, then the parameters."""
+        return self.design.coefficients
+
+    @property
+    def nobs(self) -> float:
+        """Choices counted."""
+        return self.design.n_choices
+
+    @cached_property
+    def params(self) -> pd.Series:
+        """Scale (1 / points) and preference parameters; NaN where not identified."""
+        values = reported(self.theta) if self.identification.identified else self._nothing
+        return pd.Series(values, self.names, name="parameter")
+
+    @cached_property
+    def cov(self) -> pd.DataFrame:
+        """Covariance of the parameters by the delta method."""
+        if not self.identification.identified:
+            values = np.full((len(self.names), len(self.names)), np.nan)
+        else:
+            values = delta_covariance(self.theta, self.theta_cov)
+        return pd.DataFrame(values, self.names, self.names)
+
+    @cached_property
+    def std_errors(self) -> pd.Series:
+        """Standard errors by the delta method."""
+        return pd.Series(np.sqrt(np.diag(self.cov)), self.names, name="std_error")
+
+    @property
+    def _nothing(self) -> FloatArray:
+        return np.full(len(self.names), np.nan)
+
+    def conf_int(
+        self,
+        level: float = 0.95,
+        method: str = "delta",
+        draws: int = 999,
+        random_state: Any = 0,
+    ) -> pd.DataFrame:
+        """Confidence intervals.
+
+        Parameters
+        ----------
+        level : float
+        method : {"delta", "fieller", "bootstrap"}
+            ``delta``: estimate plus and minus. ``fieller``: for ratios, right also where the scale
+            is weak; unbounded where it must be (two rays are reported as the whole line).
+            ``bootstrap``: percentiles over draws of whole clusters, of single choices without.
+        draws : int
+            Bootstrap draws.
+        random_state : int
+
+        Returns
+        -------
+        DataFrame with columns lower and upper
+
+        Raises
+        ------
+        NotIdentifiedError
+            Where the parameters are not identified; the message says why.
+        """
+        check_choice(method, "method", ("delta", "fieller", "bootstrap"))
+        if not 0 < level < 1:
+            raise InputError(f"level must lie between 0 and 1, such as 0.95; got {level!r}.")
+        if not self.identification.identified:
+            raise NotIdentifiedError(f"no interval: {self.identification.reason}")
+        if method == "bootstrap":
+            return self._bootstrap_interval(level, check_count(draws, "draws", 2), random_state)
+        z = stats.norm.ppf((1 + level) / 2)
+        lower = (self.params - z * self.std_errors).to_numpy(copy=True)
+        upper = (self.params + z * self.std_errors).to_numpy(copy=True)
+        if method == "fieller":
+            for k in range(1, len(self.names)):
+                pieces = fieller(self.theta, self.theta_cov, k, level)
+                lower[k], upper[k] = pieces[0][0], pieces[-1][1]
+        return pd.DataFrame({"lower": lower, "upper": upper}, index=list(self.names))
+
+    def _bootstrap_interval(self, level: float, draws: int, random_state: Any) -> pd.DataFrame:
+        found = bootstrap(*self._resampling_units(), draws, random_state)
+        kept = found[np.isfinite(found).all(axis=1)]
+        if len(kept) < 0.9 * draws:
+            raise NotIdentifiedError(
+                f"{draws - len(kept)} of {draws} bootstrap draws have no estimate: the log is too"
+                " small for bootstrap intervals; use method='fieller'."
+            )
+        values = np.column_stack([kept[:, :1], kept[:, 1:] / kept[:, :1]])
+        ends = np.quantile(values, [(1 - level) / 2, (1 + level) / 2], axis=0)
+        return pd.DataFrame({"lower": ends[0], "upper": ends[1]}, index=list(self.names))
+
+    def _resampling_units(self) -> tuple[Design, FloatArray, IntArray]:
+        if self.clusters:
+            return self.design, self.theta, self.clusters[0]
+        # Without clusters single choices are drawn: a row of count c is c units.
+        counts = np.round(self.design.count).astype(np.int64)
+        if not np.allclose(counts, self.design.count):
+            raise InputError(
+                "choice probabilities cannot be drawn one by one: name clusters in fit()."
+            )
+        row = np.repeat(np.arange(len(counts)), counts)
+        single = self.design.restricted(row)  # type: ignore[arg-type]
+        single = replace(single, count=np.ones(len(row)))
+        return single, self.theta, np.arange(len(row))
+
+    def test_equal(self, other: PreferenceResults, names: tuple[str, ...] | None = None) -> Any:
+        """Wald test that two independent fits have equal parameters.
+
+        Parameters
+        ----------
+        other : PreferenceResults
+            From other choices: before and after tuning, or another agent.
+        names : tuple of str, optional
+            Which parameters, lambda included by default.
+        """
+        names = tuple(self.names) if names is None else names
+        unknown = [n for n in names if n not in self.names or n not in other.names]
+        if unknown:
+            raise InputError(f"{unknown[0]!r} is not estimated in both fits.")
+        for fit in (self, other):
+            if not fit.identification.identified:
+                raise NotIdentifiedError(f"no test: {fit.identification.reason}")
+        gap = (self.params[list(names)] - other.params[list(names)]).to_numpy()
+        chosen = list(names)
+        variance = (self.cov.loc[chosen, chosen] + other.cov.loc[chosen, chosen]).to_numpy()
+        statistic = float(gap @ np.linalg.solve(variance, gap))
+        pvalue = float(stats.chi2.sf(statistic, len(names)))
+        return Comparison(statistic, pvalue, len(names), f"equal {', '.join(names)}")
+
+    def lr_test(self, restricted: PreferenceResults) -> Comparison:
+        """Likelihood-ratio test of a fit with fewer parameters on the same choices.
+
+        Valid where choices are independent; otherwise use :meth:`wald_test`.
+        """
+        if not set(restricted.names) < set(self.names) or restricted.nobs != self.nobs:
+            raise InputError("lr_test needs a fit of fewer parameters on the same choices.")
+        df = len(self.names) - len(restricted.names)
+        statistic = 2 * (self.loglik - restricted.loglik)
+        dropped = ", ".join(f"{n} = 0" for n in self.names if n not in restricted.names)
+        return Comparison(statistic, float(stats.chi2.sf(statistic, df)), df, dropped)
+
+    def wald_test(self, **values: float) -> Comparison:
+        """Wald test of given values: ``fit.wald_test(kappa=0)``, robust or clustered as the fit."""
+        names = list(values)
+        if not names or any(n not in self.names for n in names):
+            raise InputError(f"name parameters among {', '.join(self.names)}.")
+        if not self.identification.identified:
+            raise NotIdentifiedError(f"no test: {self.identification.reason}")
+        gap = self.params[names].to_numpy() - np.array(list(values.values()))
+        statistic = float(gap @ np.linalg.solve(self.cov.loc[names, names].to_numpy(), gap))
+        words = ", ".join(f"{name} = {value:g}" for name, value in values.items())
+        return Comparison(statistic, float(stats.chi2.sf(statistic, len(names))), len(names), words)
+
+    def incentive_sensitivity(self) -> Any:
+        """The measures of how choices react to incentives, in one table."""
+        from .incentives import incentive_sensitivity
+
+        return incentive_sensitivity(self)
+
+    # ---- reading ------------------------------------------------------------------------------
+
+    def to_frame(self, level: float = 0.95) -> pd.DataFrame:
+        """Estimates, standard errors and delta-method limits."""
+        limits = (
+            self.conf_int(level)
+            if self.identification.identified
+            else pd.DataFrame({"lower": self._nothing, "upper": self._nothing}, list(self.names))
+        )
+        return pd.DataFrame(
+            {
+                "parameter": self.params,
+                "std_error": self.std_errors,
+                "lower": limits["lower"],
+                "upper": limits["upper"],
+            }
+        )
+
+    @property
+    def summary(self) -> Table:
+        """Estimates, or why there are none, with what the log can and cannot say."""
+        frame = self.to_frame()
+        rows = tuple((name, *(number(v) for v in frame.loc[name])) for name in self.names)
+        clusters = ", ".join(
+            f"{name} {int(code.max()) + 1}"
+            for name, code in zip(self.cluster_names, self.clusters, strict=True)
+        )
+        facts = [
+            ("Choices", number(self.nobs, 0)),
+            ("Unit", f"{self.unit}, beliefs {self.beliefs}"),
+            ("Covariance", f"clustered: {clusters}" if clusters else "robust"),
+            ("Log-likelihood", f"{number(self.loglik, 3)}  (at random {self.loglik_null:.3f})"),
+            (
+                "Identification",
+                f"rank {self.identification.rank} of {self.identification.needed},"
+                f" condition {self.identification.condition:.3g}",
+            ),
+        ]
+        if self.excluded:
+            words = ", ".join(f"{name} {n}" for name, n in self.excluded.items())
+            facts.append(("Not choices", words))
+        notes = (
+            ()
+            if self.identification.identified
+            else (f"Not identified: {self.identification.reason}",)
+        )
+        columns = ("", "Estimate", "Std. Err.", "[0.025", "0.975]")
+        return Table("Preferences from choices", tuple(facts), columns, rows, notes)
+
+    def as_latex(self) -> str:
+        """The summary for a paper."""
+        return self.summary.as_latex()
+
+    def __str__(self) -> str:
+        return str(self.summary)
+
+    def __repr__(self) -> str:
+        return str(self)
+
+    def _repr_html_(self) -> str:
+        return self.summary.as_html()
+
+    @property
+    def __maketables_coef_table__(self) -> pd.DataFrame:
+        frame = self.to_frame()
+        ratio = frame["parameter"] / frame["std_error"]
+        return pd.DataFrame(
+            {
+                "b": frame["parameter"],
+                "se": frame["std_error"],
+                "t": ratio,
+                "p": 2 * stats.norm.sf(np.abs(ratio)),
+                "ci95l": frame["lower"],
+                "ci95u": frame["upper"],
+            }
+        ).rename_axis("Coefficient")
+
+    def __maketables_stat__(self, key: str) -> Any:
+        return {"N": self.nobs, "ll": self.loglik}.get(key)
+
+    @property
+    def __maketables_depvar__(self) -> str:
+        return "choice"
+
+    @property
+    def __maketables_vcov_info__(self) -> dict[str, Any]:
+        kind = "clustered" if self.clusters else "robust"
+        return {"vcov_type": kind, "clustervar": list(self.cluster_names) or None}

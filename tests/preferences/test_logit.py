@@ -1,0 +1,467 @@
+"""Estimates, covariances and intervals against brute force and statsmodels."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import product
+
+import numpy as np
+import pandas as pd
+import pytest
+import statsmodels.api as sm
+from scipy import optimize, stats
+
+from mlinstruments._core.exceptions import AssumptionWarning, InputError, NotIdentifiedError
+from mlinstruments.games import HomoMoralis, default_grid
+from mlinstruments.games.utility import choice_probabilities
+from mlinstruments.preferences import ChoiceData, PreferenceLogit, PreferenceResults
+from mlinstruments.preferences.design import Design
+from mlinstruments.preferences.inference import (
+    coefficient_covariance,
+    delta_covariance,
+    fieller,
+    reported,
+)
+from mlinstruments.preferences.likelihood import likelihood, maximise, scores
+from mlinstruments.preferences.simulate import simulate_choices
+
+# Central differences of step h err by h^2 of the third derivative plus EPS / h of the value.
+DERIVATIVE = 1e-5
+# BFGS stops at a gradient of 1e-6 of a log-likelihood with curvature of order one (scaled).
+OPTIMISER = 1e-4
+# Two Newton methods, both settled: the square root of 1e-16 of the log-likelihood, relative.
+NEWTON = 1e-6
+ROUNDING = 1e-10
+
+GRID = default_grid()
+
+
+def log(draws: int = 20, subjects: int = 12, seed: int = 0, **theta: float) -> ChoiceData:
+    """Choices of a known agent."""
+    known = {"scale": 0.08, "kappa": 0.25, "alpha": 0.1, "beta": 0.2, **theta}
+    return simulate_choices(GRID, draws=draws, subjects=subjects, random_state=seed, **known)
+
+
+def redraw(base: ChoiceData, choices: int, seed: int) -> ChoiceData:
+    """Counts drawn anew: ``choices`` in each protocol, chances in proportion to counts."""
+    rng = np.random.default_rng(seed)
+    counts = np.zeros(len(base.count))
+    for k in range(len(base.protocols)):
+        here = base.protocol == k
+        counts[here] = rng.multinomial(choices, base.count[here] / base.count[here].sum())
+    return replace(base, count=counts)
+
+
+def expected(kappa: float = 0.25) -> ChoiceData:
+    """Choice probabilities of a known agent."""
+    cells = []
+    for p in GRID:
+        y = np.full(p.n_nodes, 0.5)
+        shares = choice_probabilities(p, y, 0.08, kappa)
+        cells.append((p, tuple(y), dict(zip(p.strategies, shares, strict=True))))
+    return ChoiceData.from_counts(cells)
+
+
+@pytest.fixture(scope="module")
+def data() -> ChoiceData:
+    """A log of 12 subjects."""
+    return log()
+
+
+@pytest.fixture(scope="module")
+def fit(data: ChoiceData) -> PreferenceResults:
+    """Clustered by subject."""
+    found: PreferenceResults = PreferenceLogit().fit(data, clusters="subject")
+    return found
+
+
+def by_hand(design: Design, theta: np.ndarray) -> float:
+    """Log-likelihood, row by row."""
+    total = 0.0
+    for c, a, count in zip(design.choice_set, design.action, design.count, strict=True):
+        u = design.z[c][design.available[c]] @ theta
+        total += count * (design.z[c, a] @ theta - np.log(np.exp(u).sum()))
+    return float(total)
+
+
+# ---- likelihood ---------------------------------------------------------------------------------
+
+
+def test_likelihood_and_its_derivatives(fit: PreferenceResults) -> None:
+    design, theta = fit.design, np.array([0.05, 0.02, 0.01, -0.01])
+    here = likelihood(design.z, design.available, design.counts(), theta)
+    assert here.value == pytest.approx(by_hand(design, theta))
+    step = 1e-6
+    for j in range(4):
+        e = step * np.eye(4)[j]
+        up, down = (
+            likelihood(design.z, design.available, design.counts(), theta + s * e) for s in (1, -1)
+        )
+        slope = (up.value - down.value) / (2 * step)
+        assert here.gradient[j] == pytest.approx(slope, rel=DERIVATIVE)
+        curvature = (up.gradient - down.gradient) / (2 * step)
+        np.testing.assert_allclose(here.hessian[j], curvature, rtol=DERIVATIVE)
+    np.testing.assert_allclose(design.count @ scores(design, theta), here.gradient, rtol=ROUNDING)
+
+
+def test_maximum_against_scipy(fit: PreferenceResults) -> None:
+    found = optimize.minimize(
+        lambda t: -by_hand(fit.design, t / 50) / 100, np.zeros(4), method="BFGS"
+    )
+    np.testing.assert_allclose(fit.theta, found.x / 50, rtol=OPTIMISER, atol=1e-6)
+    assert fit.loglik >= -100 * found.fun - 1e-6
+
+
+@pytest.mark.parametrize("start", [None, np.array([0.5, -0.5, 0.3, 0.2]), np.full(4, -1.0)])
+def test_maximum_does_not_depend_on_the_start(
+    fit: PreferenceResults, start: np.ndarray | None
+) -> None:
+    design = fit.design
+    theta, _ = maximise(design.z, design.available, design.counts(), start)
+    np.testing.assert_allclose(theta, fit.theta, rtol=NEWTON)
+
+
+def test_estimates_are_near_the_truth(fit: PreferenceResults) -> None:
+    truth = pd.Series({"lambda": 0.08, "kappa": 0.25, "alpha": 0.1, "beta": 0.2})
+    assert (np.abs(fit.params - truth) < 4 * fit.std_errors).all()
+
+
+@pytest.mark.parametrize("parameters", [(), ("beta",), ("kappa", "beta"), ("alpha", "kappa")])
+def test_restricted_fits(data: ChoiceData, parameters: tuple[str, ...]) -> None:
+    found = PreferenceLogit(parameters=parameters).fit(data)
+    assert found.names == ("lambda", *parameters)
+    position = [0] + [1 + ("kappa", "alpha", "beta").index(p) for p in parameters]
+    full = data.design(HomoMoralis())
+    best = optimize.minimize(
+        lambda t: -by_hand(full, np.bincount(position, t / 50, 4)) / 100,
+        np.zeros(len(position)),
+        method="BFGS",
+    )
+    assert found.loglik == pytest.approx(-100 * best.fun, abs=1e-5)
+
+
+# ---- covariances --------------------------------------------------------------------------------
+
+
+def node_regression(data: ChoiceData) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Response, regressors and subject of every single node choice, from the whole strategies."""
+    rows = []
+    for p, s, count, subject in zip(
+        data.protocol, data.strategy, data.count, data.labels["subject"], strict=True
+    ):
+        protocol = data.protocols[p]
+        z = HomoMoralis().regressors(protocol, np.full(protocol.n_nodes, 0.5))
+        word = protocol.strategies[s]
+        for node in range(protocol.n_nodes):
+            pair = [
+                protocol.strategies.index(word[:node] + digit + word[node + 1 :]) for digit in "01"
+            ]
+            row = (int(word[node]), *(z[pair[1]] - z[pair[0]]), subject)
+            rows += [row] * int(count)
+    table = np.array(rows)
+    return table[:, 0], table[:, 1:5], table[:, 5].astype(int)
+
+
+def test_node_unit_against_statsmodels(data: ChoiceData) -> None:
+    found = PreferenceLogit(unit="node").fit(data, clusters="subject")
+    y, x, groups = node_regression(data)
+    logit = sm.Logit(y, x)
+    clustered = logit.fit(disp=0, cov_type="cluster", cov_kwds={"groups": groups})
+    assert found.nobs == len(y)
+    assert found.loglik == pytest.approx(clustered.llf)
+    np.testing.assert_allclose(found.theta, clustered.params, rtol=NEWTON)
+    np.testing.assert_allclose(found.theta_cov, clustered.cov_params(), rtol=NEWTON)
+    robust = PreferenceLogit(unit="node").fit(data)
+    hc1 = logit.fit(disp=0, cov_type="HC1").cov_params()
+    hc0 = logit.fit(disp=0, cov_type="HC0").cov_params()
+    factor = len(y) / (len(y) - 4)
+    np.testing.assert_allclose(robust.theta_cov, hc0 * factor, rtol=NEWTON)
+    # statsmodels' HC1 of a likelihood model carries no factor or the same one.
+    assert np.allclose(hc1, hc0) or np.allclose(hc1, hc0 * factor)
+
+
+def test_clustered_covariance_by_brute_force(fit: PreferenceResults) -> None:
+    design, theta = fit.design, fit.theta
+    here = likelihood(design.z, design.available, design.counts(), theta)
+    weighted = scores(design, theta) * design.count[:, None]
+    subjects = design.labels["subject"]
+    middle = np.zeros((4, 4))
+    for subject in np.unique(subjects):
+        total = weighted[subjects == subject].sum(axis=0)
+        middle += np.outer(total, total)
+    n, g = design.n_choices, len(np.unique(subjects))
+    bread = np.linalg.inv(here.hessian)
+    expected = bread @ middle @ bread * (n - 1) / (n - 4) * g / (g - 1)
+    np.testing.assert_allclose(fit.theta_cov, expected, rtol=1e-8)
+
+
+def test_two_way_clusters_by_brute_force(data: ChoiceData) -> None:
+    found = PreferenceLogit().fit(data, clusters=("subject", "protocol_id"))
+    design, theta = found.design, found.theta
+    weighted = scores(design, theta) * design.count[:, None]
+    subject, protocol = design.labels["subject"], design.labels["protocol_id"]
+    middle = np.zeros((4, 4))
+    for sign, keys in ((1, [subject]), (1, [protocol]), (-1, [subject, protocol])):
+        sums = pd.DataFrame(weighted).groupby([*keys]).sum().to_numpy()
+        middle += sign * sums.T @ sums
+    n = design.n_choices
+    bread = np.linalg.inv(likelihood(design.z, design.available, design.counts(), theta).hessian)
+    expected = bread @ middle @ bread * (n - 1) / (n - 4) * 12 / 11
+    np.testing.assert_allclose(found.theta_cov, expected, rtol=1e-8)
+
+
+def test_clusters_of_one_choice_are_robust_errors(data: ChoiceData) -> None:
+    found = PreferenceLogit().fit(data)
+    design = found.design
+    rows = np.repeat(np.arange(len(design.count)), design.count.astype(int))
+    single = Design(
+        design.z, design.available, design.parameters, design.choice_set[rows],
+        design.action[rows], np.ones(len(rows)), {}, design.actions,
+    )  # fmt: skip
+    here = likelihood(design.z, design.available, design.counts(), found.theta)
+    clustered = coefficient_covariance(single, found.theta, here, (np.arange(len(rows)),))
+    # (n-1)/(n-m) n/(n-1) = n/(n-m)
+    np.testing.assert_allclose(clustered, found.theta_cov, rtol=1e-9)
+
+
+# ---- intervals ----------------------------------------------------------------------------------
+
+
+def test_delta_covariance_by_numerical_jacobian(fit: PreferenceResults) -> None:
+    jacobian = optimize.approx_fprime(fit.theta, reported, 1e-7)
+    expected = jacobian @ fit.theta_cov @ jacobian.T
+    np.testing.assert_allclose(
+        delta_covariance(fit.theta, fit.theta_cov), expected, rtol=1e-4, atol=1e-9
+    )
+    frame = fit.conf_int(0.9)
+    np.testing.assert_allclose(frame["upper"], fit.params + 1.6448536 * fit.std_errors, rtol=1e-6)
+    assert fit.to_frame().columns.tolist() == ["parameter", "std_error", "lower", "upper"]
+
+
+@pytest.mark.parametrize(
+    ("theta", "variance", "pieces"),
+    [
+        ((1.0, 0.3), (0.01, 0.02, 0.003), 1),
+        ((0.1, 0.9), (0.01, 0.02, -0.003), 2),
+        ((0.1, 0.05), (0.04, 0.09, 0.01), 1),
+    ],
+)
+def test_fieller_is_the_set_of_ratios_not_rejected(
+    theta: tuple[float, float], variance: tuple[float, float, float], pieces: int
+) -> None:
+    covariance = np.array([[variance[0], variance[2]], [variance[2], variance[1]]])
+    found = fieller(np.array(theta), covariance, 1, 0.95)
+    assert len(found) == pieces
+    ratios = np.linspace(-50, 50, 20_001)
+    gap = theta[1] - ratios * theta[0]
+    spread = variance[1] - 2 * ratios * variance[2] + ratios**2 * variance[0]
+    kept = gap**2 <= stats.chi2.ppf(0.95, 1) * spread
+    inside = np.any([(low <= ratios) & (ratios <= high) for low, high in found], axis=0)
+    # A grid point within 1e-9 of an end may fall on either side.
+    near = np.min([np.abs(ratios - e) for pair in found for e in pair], axis=0) < 1e-9
+    np.testing.assert_array_equal(kept | near, inside | near)
+
+
+def test_fieller_nears_delta_as_the_log_grows() -> None:
+    found = PreferenceLogit(parameters=("kappa",)).fit(log(draws=3000, alpha=0, beta=0))
+    np.testing.assert_allclose(
+        found.conf_int(method="fieller"), found.conf_int(method="delta"), atol=5e-4
+    )
+
+
+def test_bootstrap_by_refitting_resampled_logs(data: ChoiceData, fit: PreferenceResults) -> None:
+    draws = 30
+    found = fit.conf_int(0.8, method="bootstrap", draws=draws, random_state=5)
+    rng = np.random.default_rng(5)
+    subjects = data.labels["subject"]
+    _, codes = np.unique(subjects, return_inverse=True)
+    first = pd.factorize(subjects)[0]
+    estimates = []
+    for _ in range(draws):
+        weights = rng.multinomial(12, np.full(12, 1 / 12))
+        again = ChoiceData(
+            data.protocols, data.protocol, data.strategy, data.count * weights[first],
+            data.beliefs, data.labels, data.excluded,
+        )  # fmt: skip
+        estimates.append(PreferenceLogit().fit(again).params.to_numpy())
+    assert len(np.unique(codes)) == 12
+    expected = np.quantile(estimates, [0.1, 0.9], axis=0)
+    np.testing.assert_allclose(found["lower"], expected[0], rtol=NEWTON, atol=1e-8)
+    np.testing.assert_allclose(found["upper"], expected[1], rtol=NEWTON, atol=1e-8)
+
+
+def test_bootstrap_of_single_choices_is_near_the_delta_interval() -> None:
+    found = PreferenceLogit(parameters=("kappa",)).fit(log(draws=10, alpha=0, beta=0))
+    wide = found.conf_int(method="bootstrap", draws=400)
+    # 400 draws find a 2.5% quantile to about a fifth of a standard error.
+    gap = (wide - found.conf_int()).div(found.std_errors, axis=0)
+    assert (gap.abs() < 0.5).all().all()
+
+
+@pytest.mark.parametrize("method", ["delta", "fieller", "bootstrap"])
+def test_intervals_cover(method: str) -> None:
+    """100 logs, 95% intervals: a coverage of 93% gives fewer hits once in 1e3 (binomial)."""
+    base, hits = expected(), 0
+    for seed in range(100):
+        found = PreferenceLogit(parameters=("kappa",)).fit(redraw(base, 40, seed))
+        low, high = found.conf_int(method=method, draws=99).loc["kappa"]
+        hits += bool(low <= 0.25 <= high)
+    assert hits >= stats.binom.ppf(1e-3, 100, 0.93)
+
+
+# ---- tests --------------------------------------------------------------------------------------
+
+
+def test_equality_of_two_agents(fit: PreferenceResults) -> None:
+    other = PreferenceLogit().fit(log(seed=9, kappa=0.6), clusters="subject")
+    found = fit.test_equal(other, ("kappa", "lambda"))
+    gap = (fit.params - other.params)[["kappa", "lambda"]].to_numpy()
+    variance = (fit.cov + other.cov).loc[["kappa", "lambda"], ["kappa", "lambda"]].to_numpy()
+    assert found.statistic == pytest.approx(gap @ np.linalg.inv(variance) @ gap)
+    assert found.pvalue == pytest.approx(stats.chi2.sf(found.statistic, 2))
+    assert found.pvalue < 1e-3
+    assert found.null == "equal kappa, lambda"
+    assert fit.test_equal(other).df == 4
+    alone = fit.test_equal(other, ("kappa",)).statistic
+    expected = gap[0] ** 2 / variance[0, 0]
+    assert alone == pytest.approx(expected)
+    assert fit.test_equal(fit).pvalue == 1.0
+
+
+def test_wald_and_likelihood_ratio_agree_in_a_large_log() -> None:
+    made = log(draws=200, kappa=0.02)
+    full, less = (PreferenceLogit(parameters=p).fit(made) for p in (("kappa", "beta"), ("beta",)))
+    wald, ratio = full.wald_test(kappa=0), full.lr_test(less)
+    assert (wald.null, ratio.df) == ("kappa = 0", 1)
+    assert wald.statistic == pytest.approx(ratio.statistic, rel=0.1, abs=0.1)
+    assert "chi2(1)" in str(wald)
+
+
+def test_size_of_the_test_of_equality() -> None:
+    """100 pairs of like agents, rejected at 5%: more than the binomial bound once in 1e3."""
+    base, rejected = expected(), 0
+    for seed in range(100):
+        one, other = (
+            PreferenceLogit(parameters=("kappa",)).fit(redraw(base, 30, 2 * seed + k))
+            for k in range(2)
+        )
+        rejected += one.test_equal(other, ("kappa",)).pvalue < 0.05
+    assert rejected <= stats.binom.ppf(0.999, 100, 0.05)
+
+
+# ---- beliefs and units --------------------------------------------------------------------------
+
+
+def test_beliefs_of_every_kind() -> None:
+    cells = [(p, None, {p.strategies[0]: 3, p.strategies[-1]: 1}) for p in GRID[:1] + GRID[6:7]]
+    made = ChoiceData.from_counts(cells)
+    spd = made.protocol == 0
+    np.testing.assert_array_equal(made.resolved_beliefs("uniform")[spd], 0.5)
+    np.testing.assert_array_equal(made.resolved_beliefs("empirical")[spd], 0.25)
+    np.testing.assert_array_equal(made.resolved_beliefs("self")[spd], [[0, 0, 0], [1, 1, 1]])
+    np.testing.assert_array_equal(made.resolved_beliefs("subgame_perfect")[spd], 0)
+    given = made.resolved_beliefs({"spd": (0.1, 0.2, 0.3), GRID[6].id: (0.4, 0.6)})
+    np.testing.assert_array_equal(given[spd], [[0.1, 0.2, 0.3]] * 2)
+    np.testing.assert_array_equal(given[~spd], [[0.4, 0.6, np.nan]] * 2)
+    with pytest.raises(InputError, match="the log has no beliefs"):
+        made.resolved_beliefs("elicited")
+
+
+def test_empirical_beliefs_after_a_selection(data: ChoiceData) -> None:
+    """Protocols nobody of the selection played stay in the list and must do no harm."""
+    kept = data.select(protocol_id=GRID[0].id)
+    assert np.isfinite(kept.resolved_beliefs("empirical")).all()
+
+
+def test_node_design_has_a_choice_at_every_node() -> None:
+    made = ChoiceData.from_counts(
+        [(GRID[0], (0.5, 0.5, 0.5), {"011": 2}), (GRID[6], (0.5, 0.5), {"10": 3})]
+    )
+    design = made.design(unit="node")
+    assert design.n_choices == 2 * 3 + 3 * 2
+    seen = {
+        (design.actions[c], int(a)): n
+        for c, a, n in zip(design.choice_set, design.action, design.count, strict=True)
+    }
+    assert seen == {
+        (("011", "111"), 0): 2, (("001", "011"), 1): 2, (("010", "011"), 1): 2,
+        (("00", "10"), 1): 3, (("10", "11"), 0): 3,
+    }  # fmt: skip
+
+
+# ---- errors -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"parameters": ("kapa",)}, "Did you mean 'kappa'"),
+        ({"unit": "nodes"}, "unit must be one of"),
+        ({"beliefs": "elicitated"}, "beliefs must be one of"),
+        ({"n_types": 0}, "n_types must be a whole number"),
+        ({"beliefs": {"spd": (0.5, 0.5)}}, "must be 3 probabilities"),
+        ({"beliefs": {"tg": (0.5, 0.5)}}, "names neither protocol"),
+    ],
+)
+def test_options_that_cannot_be(data: ChoiceData, options: dict[str, object], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        PreferenceLogit(**options).fit(data)  # type: ignore[arg-type]
+
+
+def test_clusters_that_cannot_be(data: ChoiceData) -> None:
+    with pytest.raises(InputError, match="no column 'village' to cluster by"):
+        PreferenceLogit().fit(data, clusters="village")
+    with pytest.raises(InputError, match="there is one cluster"):
+        PreferenceLogit().fit(data.select(subject=1), clusters="subject")
+    few = ChoiceData.from_counts(
+        [(p, (0.5,) * p.n_nodes, dict.fromkeys(p.strategies, 2)) for p in GRID[::2]]
+    )
+    with pytest.warns(AssumptionWarning, match="only 9 clusters"):
+        PreferenceLogit().fit(few, clusters="protocol_id")
+
+
+def test_data_of_another_kind() -> None:
+    with pytest.raises(InputError, match="fit takes ChoiceData; got DataFrame"):
+        PreferenceLogit().fit(pd.DataFrame())  # type: ignore[arg-type]
+
+
+def test_questions_that_have_no_answer(data: ChoiceData, fit: PreferenceResults) -> None:
+    with pytest.raises(InputError, match="level must lie"):
+        fit.conf_int(95)
+    with pytest.raises(InputError, match="method must be one of"):
+        fit.conf_int(method="wald")
+    with pytest.raises(InputError, match="'gamma' is not estimated"):
+        fit.test_equal(fit, ("gamma",))
+    with pytest.raises(InputError, match="fewer parameters"):
+        fit.lr_test(fit)
+    with pytest.raises(InputError, match="name parameters among"):
+        fit.wald_test()
+    alone = PreferenceLogit().fit(data.select(protocol_id=GRID[0].id))
+    with pytest.raises(NotIdentifiedError, match="no test"):
+        fit.test_equal(alone)
+
+
+def test_probabilities_are_counts_but_cannot_be_drawn_one_by_one() -> None:
+    rows = []
+    for p, s in product(GRID, range(8)):
+        if s < len(p.strategies):
+            share = (1 + s) / sum(range(1, 1 + len(p.strategies)))
+            rows.append({
+                "protocol_id": p.id, "game": p.game, "T": p.T, "R": p.R, "P": p.P, "S": p.S,
+                "strategy": p.strategies[s], "probability": share,
+                **{f"belief_{j}": 0.5 for j in (1, 2, 3)},
+            })  # fmt: skip
+    found = PreferenceLogit(parameters=()).fit(ChoiceData.from_frame(pd.DataFrame(rows)))
+    assert found.nobs == pytest.approx(18)
+    if found.identification.identified:
+        with pytest.raises(InputError, match="cannot be drawn one by one"):
+            found.conf_int(method="bootstrap")
+
+
+def test_reading_of_a_fit(fit: PreferenceResults) -> None:
+    text = str(fit)
+    for word in ("kappa", "Log-likelihood", "rank 4 of 4", "clustered: subject 12"):
+        assert word in text
+    assert repr(fit) == text
+    assert "<table>" in fit._repr_html_()
+    assert r"\toprule" in fit.as_latex()
