@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import linalg
 
+from mlinstruments._core.exceptions import InputError
 from mlinstruments._core.linalg import BLOCK, triangular_factor
 from mlinstruments._core.sandwich import CovarianceSpec, meat
 from mlinstruments._core.typing import FloatArray
@@ -100,7 +101,13 @@ def liml_kappa(y: FloatArray, X: FloatArray, D: FloatArray, Z: FloatArray) -> fl
     restricted = outcomes - X @ linalg.lstsq(X, outcomes)[0] if X.shape[1] else outcomes
     both = np.hstack([X, Z])
     unrestricted = outcomes - both @ linalg.lstsq(both, outcomes)[0]
-    values = linalg.eigvalsh(restricted.T @ restricted, unrestricted.T @ unrestricted)
+    try:
+        values = linalg.eigvalsh(restricted.T @ restricted, unrestricted.T @ unrestricted)
+    except linalg.LinAlgError:
+        raise InputError(
+            "LIML needs the outcome and the endogenous regressors to vary independently given all"
+            " instruments; here one is an exact linear function of the others. Use 2SLS."
+        ) from None
     return float(values[0])
 
 
