@@ -8,8 +8,8 @@ import numpy as np
 from scipy import linalg
 
 from mlinstruments._core.exceptions import InputError
-from mlinstruments._core.linalg import BLOCK, triangular_factor
-from mlinstruments._core.sandwich import CovarianceSpec, meat
+from mlinstruments._core.linalg import triangular_factor
+from mlinstruments._core.sandwich import CovarianceSpec, meat_of_blocks
 from mlinstruments._core.typing import FloatArray
 
 
@@ -89,9 +89,17 @@ def kclass(
         squares = resids @ (resids if weights is None else weights * resids)
         factor_n = n / (n - p - d) if spec.debiased else 1.0
         return LinearFit(params, factor_n * squares / n * bread, resids, kappa, spec)
-    scores = _scores(X, Z, first_stage, resids, weights)
-    spec = spec.resolve(_without_constant(scores, X))
-    cov = bread @ meat(scores, spec, p + d) @ bread
+    weighted = resids if weights is None else weights * resids
+
+    def scores(rows: slice) -> FloatArray:
+        """Scores [X, fitted D] * e of some rows."""
+        exogenous = X[rows]
+        endogenous = exogenous @ first_stage[:p] + Z[rows] @ first_stage[p:]
+        return np.asarray(np.hstack([exogenous, endogenous]) * weighted[rows, None])
+
+    if spec.kind == "kernel":
+        spec = spec.resolve(_without_constant(scores(slice(None)), X, weights))
+    cov = bread @ meat_of_blocks(scores, len(y), spec, p + d) @ bread
     return LinearFit(params, (cov + cov.T) / 2, resids, kappa, spec)
 
 
@@ -124,27 +132,15 @@ def _solve(
     return bread @ (mixed.T @ outcome), (bread + bread.T) / 2
 
 
-def _scores(
-    X: FloatArray,
-    Z: FloatArray,
-    first_stage: FloatArray,
-    resids: FloatArray,
-    weights: FloatArray | None,
+def _without_constant(
+    scores: FloatArray, X: FloatArray, weights: FloatArray | None
 ) -> FloatArray:
-    """Scores [X, fitted D] * e, block by block so that only the result is of full length."""
-    p, d = X.shape[1], first_stage.shape[1]
-    scores = np.empty((len(X), p + d))
-    weighted = resids if weights is None else weights * resids
-    for start in range(0, len(X), BLOCK):
-        rows = slice(start, start + BLOCK)
-        scores[rows, :p] = X[rows]
-        scores[rows, p:] = X[rows] @ first_stage[:p] + Z[rows] @ first_stage[p:]
-        scores[rows] *= weighted[rows, None]
-    return scores
+    """Columns the automatic bandwidth looks at: linearmodels leaves the constant's score out.
 
-
-def _without_constant(scores: FloatArray, X: FloatArray) -> FloatArray:
-    """Columns the automatic bandwidth looks at: linearmodels leaves the constant's score out."""
+    It looks for a constant after weighting, and so finds none where there are weights.
+    """
+    if weights is not None:
+        return scores
     constant = np.ptp(X, axis=0) == 0
     kept = np.concatenate([~constant, np.ones(scores.shape[1] - X.shape[1], dtype=bool)])
     return scores[:, kept] if kept.any() else scores

@@ -10,8 +10,8 @@ import pandas as pd
 from scipy import linalg, stats
 
 from mlinstruments._core.exceptions import InputError
-from mlinstruments._core.linalg import residuals
-from mlinstruments._core.sandwich import CovarianceSpec, meat
+from mlinstruments._core.linalg import residuals, triangular_factor
+from mlinstruments._core.sandwich import CovarianceSpec, meat, meat_of_blocks
 from mlinstruments._core.typing import FloatArray, IntArray
 
 
@@ -23,8 +23,9 @@ class FirstStage:
     ----------
     f : Series
         Robust F of the (learned) instruments given the covariates, with the covariance of the fit;
-        the median over repeats. With one learned instrument this is also the effective F of
-        Montiel Olea and Pflueger (2013).
+        the median over repeats. 0 where a learned instrument does not rise with its treatment: such
+        predictions are noise, however large their square. With one learned instrument this is also
+        the effective F of Montiel Olea and Pflueger (2013).
     effective_f : Series
         The same number with one endogenous regressor and one instrument, otherwise missing.
     partial_r2 : Series
@@ -146,14 +147,32 @@ def linear_first_stage(
     spec: CovarianceSpec,
     weights: FloatArray | None,
 ) -> float:
-    """Robust joint F of instruments (n, q) for d (n,) given exog (n, p); NaN with too few rows."""
+    """Robust joint F of instruments (n, q) for d (n,) given exog (n, p); NaN with too few rows.
+
+    The same number as :func:`robust_f` of partialled-out instruments, without making them.
+    """
     n, q = instruments.shape
-    if 3 * (q + exog.shape[1]) > n:
+    p = exog.shape[1]
+    if 3 * (q + p) > n:
         return float("nan")
-    both = residuals(np.column_stack([instruments, d]), exog, weights)
-    if weights is not None:
-        both *= np.sqrt(weights)[:, None]
-    return robust_f(both[:, :-1], both[:, -1], spec, exog.shape[1])
+    if spec.kind == "unadjusted" or spec.kind == "kernel":
+        both = residuals(np.column_stack([instruments, d]), exog, weights)
+        both = both if weights is None else both * np.sqrt(weights)[:, None]
+        return robust_f(both[:, :-1], both[:, -1], spec, p)
+    factor = triangular_factor([exog, instruments, d], weights)
+    on_exog = linalg.lstsq(factor[:, :p], factor[:, p : p + q])[0] if p else np.zeros((0, q))
+    cleaned = factor[:, p : p + q] - factor[:, :p] @ on_exog
+    product = cleaned.T @ factor[:, -1]
+    full = linalg.lstsq(factor[:, :-1], factor[:, -1])[0]
+
+    def scores(rows: slice) -> FloatArray:
+        x, w = exog[rows], instruments[rows]
+        surprise = d[rows] - x @ full[:p] - w @ full[p:]
+        surprise = surprise if weights is None else weights[rows] * surprise
+        return np.asarray((w - x @ on_exog) * surprise[:, None])
+
+    variance = meat_of_blocks(scores, n, spec, p + q)
+    return float(product @ np.linalg.pinv(variance, hermitian=True) @ product) / int(q)
 
 
 def tf_critical(f: float, level: float = 0.95) -> float:
