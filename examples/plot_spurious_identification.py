@@ -21,10 +21,10 @@ out of the first stage too.
   be learned about the effect; the unconstrained fit nevertheless reports an enormous F, a small
   standard error, and rejects the true value every time.
 
-A large first-stage F is no protection: here it is the symptom. The constrained fit reports the F
-of about 1 that an irrelevant instrument deserves and gives no estimate at all where its predictions
-do not rise with D, in about half of the draws. Where it does give one, the Wald test is not to be
-trusted at such an F; the Anderson-Rubin test is.
+A large first-stage F is no protection: here it is the symptom. The constrained fit reports the tiny
+F that an irrelevant instrument deserves, and gives no estimate at all where its predictions do not
+rise with D, in about half of the draws. Where it does give one, the Wald test is not to be trusted
+at such an F; the Anderson-Rubin test is.
 
 Run ``python examples/plot_spurious_identification.py``; add ``--quick`` for fewer draws.
 """

@@ -48,9 +48,7 @@ def strong(n: int = 300, d: int = 1, seed: int = 0) -> Design:
     shared = rng.normal(size=25)[firm]
     u = (0.4 * shared + rng.normal(size=n)) * np.exp(0.3 * W[:, 1])
     v = 0.5 * u[:, None] + 0.6 * rng.normal(size=(n, 2))
-    mu = np.column_stack(
-        [1.5 * W[:, 0] + np.cos(3 * W[:, 1]), np.sin(3 * W[:, 2]) + 1.2 * W[:, 1]]
-    )
+    mu = np.column_stack([1.5 * W[:, 0] + np.cos(3 * W[:, 1]), np.sin(3 * W[:, 2]) + 1.2 * W[:, 1]])
     D = (mu + 0.5 * x[:, None] + v)[:, :d]
     y = D @ np.array([1.0, -0.5])[:d] + 1 + 0.3 * x + u
     return Design(

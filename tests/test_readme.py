@@ -12,6 +12,7 @@ import re
 import subprocess
 import sys
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -107,7 +108,7 @@ def test_links_lead_somewhere() -> None:
         re.sub(r"[^\w -]", "", head).strip().lower().replace(" ", "-")
         for head in re.findall(r"^#+ (.+)$", text, re.MULTILINE)
     }
-    assert {a for a in re.findall(r"\]\(#([^)]+)\)", text)} <= anchors
+    assert set(re.findall(r"\]\(#([^)]+)\)", text)) <= anchors
 
 
 def refresh() -> None:
@@ -118,7 +119,7 @@ def refresh() -> None:
     text = README.read_text(encoding="utf-8")
     found = blocks(text)
     outputs = shown_and_printed(found)
-    for block, following in zip(found, found[1:], strict=False):
+    for block, following in pairwise(found):
         if block.language == "bash" and following.language == "text" and following.adjoins:
             command = [sys.executable, *block.contents.split()[1:]]
             done = subprocess.run(

@@ -132,9 +132,7 @@ def _solve(
     return bread @ (mixed.T @ outcome), (bread + bread.T) / 2
 
 
-def _without_constant(
-    scores: FloatArray, X: FloatArray, weights: FloatArray | None
-) -> FloatArray:
+def _without_constant(scores: FloatArray, X: FloatArray, weights: FloatArray | None) -> FloatArray:
     """Columns the automatic bandwidth looks at: linearmodels leaves the constant's score out.
 
     It looks for a constant after weighting, and so finds none where there are weights.

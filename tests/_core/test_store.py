@@ -50,7 +50,7 @@ def example() -> Outer:
         count=3,
         flag=True,
         nothing=None,
-        words=("é", "\"quoted\"", ""),
+        words=("é", '"quoted"', ""),
         array=rng.normal(size=(2, 3)),
         series=pd.Series([1.5, np.nan], ["a", "b"], name="resid"),
         frame=pd.DataFrame({"x": [1, 2], "y": ["p", "q"]}, index=[10, 20]),
@@ -86,7 +86,9 @@ def test_round_trip(path):
 def test_every_float_comes_back_to_the_bit(path, number):
     store.save(Inner(number), path)
     back = store.load(path, CLASSES).values
-    assert np.float64(back).tobytes() == np.float64(number).tobytes() or np.isnan([back, number]).all()
+    assert (
+        np.float64(back).tobytes() == np.float64(number).tobytes() or np.isnan([back, number]).all()
+    )
 
 
 INDEXES = {

@@ -108,9 +108,7 @@ def test_latex_is_balanced_and_escaped():
     assert text.count(r"\begin{tabular}{lrr}") == text.count(r"\end{tabular}") == 1
     bare = text.replace(r"\{", "").replace(r"\}", "")
     assert bare.count("{") == bare.count("}")
-    escaped = (
-        r"x\_1 \& <b>50\%</b> \$\#\{\textasciitilde{}\textasciicircum{}\}\textbackslash{} "
-    )
+    escaped = r"x\_1 \& <b>50\%</b> \$\#\{\textasciitilde{}\textasciicircum{}\}\textbackslash{} "
     assert body.count(escaped) == 2  # a row name and a fact
     for line in body.splitlines():
         if line.endswith(r"\\"):

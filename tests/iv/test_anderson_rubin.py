@@ -181,7 +181,9 @@ def least_statistic(moments, coordinate, value):
 
 
 @pytest.mark.parametrize("coordinate", [0, 1])
-@pytest.mark.parametrize(("seed", "q", "strength"), [(1, 2, 6.0), (2, 3, 6.0), (3, 2, 1.0), (4, 4, 3.0)])
+@pytest.mark.parametrize(
+    ("seed", "q", "strength"), [(1, 2, 6.0), (2, 3, 6.0), (3, 2, 1.0), (4, 4, 3.0)]
+)
 def test_projection_by_minimising_over_the_other_coefficient(seed, q, strength, coordinate):
     moments = Moments(*random_moments(seed, q, 2, strength))
     found = ar.projection(moments, coordinate, 0.95, "AR")

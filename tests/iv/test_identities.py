@@ -261,7 +261,9 @@ def test_learned_instrument_makes_anderson_rubin_a_squared_t_ratio_at_the_null()
         e = Y - value * D[:, 0]
         e = e - X @ (clean @ e)
         expected = (z @ e) ** 2 / ((z * e) @ (z * e))
-        assert res.anderson_rubin(value, ar="pooled").statistic == pytest.approx(expected, rel=SOLVE)
+        assert res.anderson_rubin(value, ar="pooled").statistic == pytest.approx(
+            expected, rel=SOLVE
+        )
 
 
 # ---- 10: order, names, workers ----------------------------------------------------------------------
@@ -327,9 +329,7 @@ def test_singleton_clusters_are_robust(debiased):
     folds = np.arange(len(Y)) % 4
     model = MLIV("ridge", split_half=False)
     plain = model.fit(*DESIGN.data, folds=folds, debiased=debiased)
-    single = model.fit(
-        *DESIGN.data, folds=folds, clusters=np.arange(len(Y)), debiased=debiased
-    )
+    single = model.fit(*DESIGN.data, folds=folds, clusters=np.arange(len(Y)), debiased=debiased)
     np.testing.assert_array_equal(single.instrument, plain.instrument)
     # g / (g - 1) (n - 1) / (n - k) with g = n is n / (n - k): HC1.
     np.testing.assert_allclose(single.cov, plain.cov, rtol=ROUNDING)

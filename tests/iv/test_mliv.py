@@ -34,7 +34,9 @@ COVARIANCES = {
 }
 
 
-def by_linearmodels(res, design, rows=slice(None), weights=None, clusters=None, debiased=False, **options):
+def by_linearmodels(
+    res, design, rows=slice(None), weights=None, clusters=None, debiased=False, **options
+):
     """The learned instrument in the hands of another program."""
     y, X, D, _ = (part.iloc[rows] for part in design.data)
     if clusters is not None:
@@ -324,19 +326,21 @@ def test_options_combine_or_are_refused(weighted, ways, d, n_repeats, cv):
     truth = np.array([1.0, -0.5])[:d]
     ratio = (res.params[list(design.D)] - truth) / res.std_errors[list(design.D)]
     assert (np.abs(ratio) < 4).all()
-    assert "nan" not in str(res)
-    for kind in ("corrected", "pooled", "folds", "split", "orthogonal"):
+    assert not res.to_frame().isna().any(axis=None)
+    # Joint tests of two coefficients project at .2 s a set, so not under every option.
+    kinds = ("corrected", "pooled", "folds", "split", "orthogonal")
+    for kind in kinds if d == 1 else ("corrected",) * (not weighted and not cv):
         try:
             found = res.conf_int(method="ar", ar=kind)
         except InputError as error:
-            assert any(word in str(error) for word in ("use 'corrected'", "orthogonal=True", "fewer"))
+            assert any(w in str(error) for w in ("'corrected'", "orthogonal=True"))
             assert kind not in ("corrected", "pooled")
             continue
-        for j, one in enumerate([found] if d == 1 else found.values()):
+        for name, one in zip(design.D, [found] if d == 1 else found.values(), strict=True):
             assert not np.isnan(one.intervals).any()
             if kind in ("corrected", "pooled"):
-                assert one.is_bounded
-                assert float(res.params.iloc[2 + j]) in one
+                assert float(res.params[name]) in one
+                assert one.is_bounded or d == 2  # twelve years do not bound a joint test of two
 
 
 @pytest.mark.parametrize("n_repeats", [1, 3])
@@ -370,8 +374,18 @@ REFUSED = {
         2,
         ["orthogonal", "single endogenous"],
     ),
-    "folds and repeats": ({"n_repeats": 2}, {"folds": np.arange(240) % 3}, 1, ["n_repeats must be 1"]),
-    "folds of another shape": ({}, {"folds": np.zeros((240, 2))}, 1, ["folds", "240 rows", "(240, 2)"]),
+    "folds and repeats": (
+        {"n_repeats": 2},
+        {"folds": np.arange(240) % 3},
+        1,
+        ["n_repeats must be 1"],
+    ),
+    "folds of another shape": (
+        {},
+        {"folds": np.zeros((240, 2))},
+        1,
+        ["folds", "240 rows", "(240, 2)"],
+    ),
 }
 
 

@@ -15,7 +15,12 @@ def card():
 
     frame = card.load()
     regions = [f"reg66{k}" for k in range(2, 10)]
-    return frame, "lwage", ["exper", "expersq", "black", "smsa", "south", "smsa66", *regions], "educ"
+    return (
+        frame,
+        "lwage",
+        ["exper", "expersq", "black", "smsa", "south", "smsa66", *regions],
+        "educ",
+    )
 
 
 def mroz():
@@ -124,4 +129,6 @@ def test_one_binary_instrument_has_nothing_to_learn():
     found = MLIV("ols", split_half=False, random_state=0).fit(*inputs)
     linear = TSLS().fit(*inputs)
     assert found.nobs == 3010
-    assert found.params["educ"] == pytest.approx(linear.params["educ"], abs=0.5 * linear.std_errors["educ"])
+    assert found.params["educ"] == pytest.approx(
+        linear.params["educ"], abs=0.5 * linear.std_errors["educ"]
+    )
