@@ -241,8 +241,8 @@ def ar_kinds(
     pooled = ar.moments(z, y, D, spec, data.n_exog)
     corrected = _corrected(data, learned, z, y, D, spec)
     if any(not strength.slope(z[:, j], D[:, j]) > 0 for j in range(data.n_endog)):
-        # Predictions that fall as the treatment rises are noise, and may be so systematically: what
-        # a fold held out adds to the others' slope it lacks itself. The whole line covers the truth.
+        # Predictions that fall as the treatment rises are noise, and may be so systematically: a
+        # slope learned without a fold leans against the fold's own. The whole line is safe.
         pooled, corrected = ar.silent(pooled), ar.silent(corrected)
     return (
         ARKind("corrected", (corrected,)),
