@@ -152,7 +152,7 @@ def test_small_sample_sets_use_f(q, df_resid):
     assert wider.length < found.length or not found.is_bounded
 
 
-# ---- projections ---------------------------------------------------------------------------------
+# ---- projections -----------------------------------------------------------------------------
 
 
 def least_statistic(moments, coordinate, value):
@@ -231,7 +231,7 @@ def test_three_endogenous_regressors_have_no_projection_but_a_joint_test():
     assert ar.test(moments, value, tuple("abc")).statistic == pytest.approx(expected, rel=SOLVE)
 
 
-# ---- moments -------------------------------------------------------------------------------------
+# ---- moments ---------------------------------------------------------------------------------
 
 
 def sample(seed=0, n=120, q=2):
@@ -277,7 +277,7 @@ def test_instruments_that_do_not_vary_reject_nothing():
     assert ar.test(found, np.array([3.0]), ("d",)).pvalue == 1
 
 
-# ---- folds, split --------------------------------------------------------------------------------
+# ---- folds, split ----------------------------------------------------------------------------
 
 
 def test_folds_are_the_intersection_at_a_bonferroni_level():
@@ -344,7 +344,7 @@ def test_folds_say_why_they_are_not_available(case):
         ARKind("folds", refusal=found).confidence_set(0.95)
 
 
-# ---- orthogonal ----------------------------------------------------------------------------------
+# ---- orthogonal ------------------------------------------------------------------------------
 
 
 def orthogonal_case(seed, n_directions, strength=0.5):
@@ -420,7 +420,7 @@ def test_target_directions_are_evenly_spread_in_standard_units():
     np.testing.assert_allclose(found, expected, atol=1e-12)
 
 
-# ---- the set itself ------------------------------------------------------------------------------
+# ---- the set itself --------------------------------------------------------------------------
 
 
 def test_confidence_set_reads_like_a_set():

@@ -396,7 +396,7 @@ def test_bad_frames(case):
         assert word in str(caught.value)
 
 
-# ---- the front door: refused before any learner runs ---------------------------------------------
+# ---- the front door: refused before any learner runs -----------------------------------------
 
 
 class NeverFitted(RegressorMixin, BaseEstimator):

@@ -42,7 +42,7 @@ def instrument(learner, n_folds, weights=None, controls=X):
     return build_instruments(predictions, splits, X, D.std(axis=0), weights).z[0]
 
 
-# ---- 1, 2: what the learned instrument becomes in known cases ------------------------------------
+# ---- 1, 2: what the learned instrument becomes in known cases --------------------------------
 
 
 @pytest.mark.parametrize("weights", [None, WEIGHTS], ids=["plain", "weighted"])
@@ -80,7 +80,7 @@ def test_leave_one_out_ols_is_jive():
     np.testing.assert_allclose(found.params, expected, rtol=SOLVE)
 
 
-# ---- 3, 4: affine changes ------------------------------------------------------------------------
+# ---- 3, 4: affine changes --------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("weights", [None, WEIGHTS], ids=["plain", "weighted"])
@@ -154,7 +154,7 @@ def test_treatments_transform(learner):
     assert f == pytest.approx(1, rel=IDENTITY)
 
 
-# ---- 5, 6: a binary instrument, a constant learner -----------------------------------------------
+# ---- 5, 6: a binary instrument, a constant learner -------------------------------------------
 
 
 @pytest.mark.parametrize("learner", ["boosting", "series", "ridge", "ols"])
@@ -199,7 +199,7 @@ def test_a_constant_learner_draws_no_conclusion(n_repeats):
     assert (low, high) == (-np.inf, np.inf)
 
 
-# ---- 7: the test and its inverse -----------------------------------------------------------------
+# ---- 7: the test and its inverse -------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -234,7 +234,7 @@ def test_the_pvalue_at_an_end_is_alpha(fitted, name, kind, level):
         assert res.anderson_rubin(inside, ar=kind).pvalue > 1 - level or inside not in found
 
 
-# ---- 9: just-identified equalities, and another library ------------------------------------------
+# ---- 9: just-identified equalities, and another library --------------------------------------
 
 
 @pytest.mark.parametrize("beta", [-1.0, 0.0, 1.0, 4.0])
@@ -266,7 +266,7 @@ def test_learned_instrument_makes_anderson_rubin_a_squared_t_ratio_at_the_null()
         )
 
 
-# ---- 10: order, names, workers -------------------------------------------------------------------
+# ---- 10: order, names, workers ---------------------------------------------------------------
 
 
 def assert_identical(one, other, same_rows=True):

@@ -126,7 +126,7 @@ def test_boosting_keeps_rows_with_missing_instruments():
     assert np.isfinite(res.params).all()
 
 
-# ---- repeats -------------------------------------------------------------------------------------
+# ---- repeats ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("n_repeats", [3, 4])
@@ -169,7 +169,7 @@ def test_the_instrument_is_the_mean_over_repeats():
     assert (other @ y) / (other @ D) == pytest.approx(both.splits["estimate"][1], rel=SOLVE)
 
 
-# ---- a configuration, and results that cannot change ---------------------------------------------
+# ---- a configuration, and results that cannot change -----------------------------------------
 
 
 def test_configuration_is_stored_untouched_and_refits_alike():
@@ -228,7 +228,7 @@ def test_formulas_are_arrays():
     assert list(found.params.index) == ["Intercept", "x", "d1"]
 
 
-# ---- what covariates may do ----------------------------------------------------------------------
+# ---- what covariates may do ------------------------------------------------------------------
 
 
 def spurious(n=600):
@@ -304,7 +304,7 @@ def test_control_variate_without_a_pilot_says_so():
     assert res.weak
 
 
-# ---- every combination runs or refuses -----------------------------------------------------------
+# ---- every combination runs or refuses -------------------------------------------------------
 
 MATRIX = list(
     itertools.product([False, True], ["none", "one", "two"], [1, 2], [1, 3], [False, True])
@@ -353,7 +353,7 @@ def test_sparse_two_way_clusters_with_empty_cells(n_repeats):
     assert np.isfinite(res.params).all()
 
 
-# ---- refusals ------------------------------------------------------------------------------------
+# ---- refusals --------------------------------------------------------------------------------
 
 REFUSED = {
     "orthogonal and repeats": (
@@ -412,7 +412,7 @@ def test_sets_that_were_not_prepared_say_how_to_get_them():
     assert kernel.conf_int(method="ar").is_bounded
 
 
-# ---- inference -----------------------------------------------------------------------------------
+# ---- inference -------------------------------------------------------------------------------
 
 
 def test_without_halves_the_corrected_statistic_is_half_the_pooled_one():

@@ -168,7 +168,7 @@ def test_latex_is_balanced_and_escaped(fitted, name):
         assert f"\n{coefficient} & {fitted[name].params[coefficient]:.4f} & " in text
 
 
-# ---- saving --------------------------------------------------------------------------------------
+# ---- saving ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -221,7 +221,7 @@ def test_results_of_another_kind_are_refused(fitted, tmp_path):
         MLIVResults.load(tmp_path / "fit")
 
 
-# ---- conf_int and anderson_rubin -----------------------------------------------------------------
+# ---- conf_int and anderson_rubin -------------------------------------------------------------
 
 WRONG = {
     "level of one": ({"level": 1.0}, "MLIV", ["level", "between 0 and 1"]),
@@ -284,7 +284,7 @@ def test_a_just_identified_tf_interval_is_that_of_the_instrument():
     assert high - low > 1.01 * (wald["upper"] - wald["lower"])
 
 
-# ---- side by side --------------------------------------------------------------------------------
+# ---- side by side ----------------------------------------------------------------------------
 
 
 def test_compare_shows_every_model(fitted):
@@ -333,7 +333,7 @@ def test_compare_refuses_what_is_no_result(given):
         compare(given)
 
 
-# ---- maketables ----------------------------------------------------------------------------------
+# ---- maketables ------------------------------------------------------------------------------
 
 
 @pytest.mark.filterwarnings("ignore")  # of another package's making

@@ -36,7 +36,7 @@ def predicted(learner, target=D, weights=None, controls=X, seed=SEED, features=N
     return engine.fit(FoldTask(target[:, None], (TRAIN,), OUT, seed)).predictions[0, 0]
 
 
-# ---- backfitting ------------------------------------------------------------------------------
+# ---- backfitting -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("weights", [None, WEIGHTS], ids=["plain", "weighted"])
@@ -87,7 +87,7 @@ def test_a_constant_alone_needs_one_fit():
     assert Counter.fits == 1 + 4
 
 
-# ---- the estimator given is left alone ----------------------------------------------------------
+# ---- the estimator given is left alone -------------------------------------------------------
 
 
 def test_the_estimator_is_never_fitted_or_changed():
@@ -138,7 +138,7 @@ def test_predictions_of_two_dimensions_are_flattened():
     np.testing.assert_allclose(predicted(Column()), predicted(LinearRegression()), rtol=SOLVE)
 
 
-# ---- what may be passed -------------------------------------------------------------------------
+# ---- what may be passed ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -124,7 +124,7 @@ def test_seeds_decide():
     assert (first.cell != other.cell).any()
 
 
-# ---- partitions that users give ------------------------------------------------------------------
+# ---- partitions that users give --------------------------------------------------------------
 
 
 def test_given_folds_are_used_and_numbered():
