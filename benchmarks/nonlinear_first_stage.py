@@ -124,9 +124,9 @@ def summarise(draws: pd.DataFrame) -> pd.DataFrame:
     ).round(3)
 
 
-def main(quick: bool = False, n_jobs: int = 2) -> pd.DataFrame:
+def main(quick: bool = False, n_jobs: int = 2, replications: int = 500) -> pd.DataFrame:
     """500 draws of each design, or 2."""
-    replications = 2 if quick else 500
+    replications = 2 if quick else replications
     output = OUTPUT.with_stem(OUTPUT.stem + "_quick") if quick else OUTPUT
     output.parent.mkdir(exist_ok=True)
     found: list[dict[str, object]] = []
@@ -144,5 +144,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="2 draws")
     parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--draws", type=int, default=500)
     given = parser.parse_args()
-    main(given.quick, given.jobs)
+    main(given.quick, given.jobs, given.draws)

@@ -126,7 +126,7 @@ def test_shapes(shape):
 
 def test_over_identified_sets_may_be_several_intervals():
     shapes = set()
-    for seed in range(300):
+    for seed in range(150):
         moments = Moments(*random_moments(seed, 3, 1, 1.0))
         found = ar.confidence_set(moments, 0.6, "AR")
         shapes.add((len(found.intervals), found.is_bounded))

@@ -273,7 +273,7 @@ def test_control_variate_trains_on_less_noise():
     mu = np.cos(3 * w[:, 0])
     d = mu + 0.95 * u + 0.3 * rng.normal(size=n)
     data = (d + u, np.ones(n), d, w)
-    off, on = (MLIV("series", control_variate=c).fit(*data) for c in (False, True))
+    off, on = (MLIV(FAST, control_variate=c).fit(*data) for c in (False, True))
     centred = mu - mu.mean()
     fits = [np.corrcoef(res.instrument, centred)[0, 1] for res in (off, on)]
     assert fits[1] > fits[0]
@@ -330,12 +330,12 @@ def test_options_combine_or_are_refused(weighted, ways, d, n_repeats, cv):
     # Joint tests of two coefficients project at .2 s a set, so not under every option.
     kinds = ("corrected", "pooled", "folds", "split", "orthogonal")
     for kind in kinds if d == 1 else ("corrected",) * (not weighted and not cv):
-        try:
-            found = res.conf_int(method="ar", ar=kind)
-        except InputError as error:
-            assert any(w in str(error) for w in ("'corrected'", "orthogonal=True"))
+        if next(k for k in res.ar if k.kind == kind).refusal:
             assert kind not in ("corrected", "pooled")
+            with pytest.raises(InputError, match=r"'corrected'|orthogonal=True"):
+                res.conf_int(method="ar", ar=kind)
             continue
+        found = res.conf_int(method="ar", ar=kind)
         for name, one in zip(design.D, [found] if d == 1 else found.values(), strict=True):
             assert not np.isnan(one.intervals).any()
             if kind in ("corrected", "pooled"):
@@ -489,3 +489,59 @@ def test_a_negative_slope_is_refused_an_estimate():
     assert res.params.isna().all()
     assert res.first_stage.calibration["endog"] < 0
     assert "No estimate" in str(res)
+
+
+# ---- numbers that weights and clusters enter --------------------------------------------------------
+
+
+@pytest.mark.parametrize("ways", ["none", "one"])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("value", [-1.0, 0.5, 1.0, 20.0])
+def test_orthogonal_statistic_is_that_of_a_first_stage_trained_at_the_null(value, weighted, ways):
+    design = DESIGNS[1]
+    y, X, D, W = design.data
+    options = {"weights": design.weights if weighted else None, "clusters": design.clusters[ways]}
+    res = MLIV(FAST, n_folds=3, orthogonal=True).fit(y, X, D, W, **options)
+    w = design.weights / design.weights.mean() if weighted else np.ones(240)
+    root = np.sqrt(w)[:, None]
+
+    def clean(v):
+        return v - X.to_numpy() @ np.linalg.lstsq(X * root, v * root[:, 0])[0]
+
+    d, e = clean(D["d1"].to_numpy()), clean((y - value * D["d1"]).to_numpy())
+    target = D["d1"] - e * (w @ (d * e)) / (w @ e**2)
+    z = MLIV(FAST, n_folds=3).fit(y, X, target.rename("d1"), W, **options).instrument.to_numpy()
+    scores = w * z * e
+    codes = pd.factorize(design.firm)[0] if ways == "one" else np.arange(240)
+    expected = scores.sum() ** 2 / (np.bincount(codes, scores) ** 2).sum()
+    found = res.anderson_rubin(value, ar="orthogonal").statistic
+    assert found == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_slopes_by_fold_are_those_of_regressions_in_the_fold(weighted):
+    design = DESIGNS[1]
+    weights = design.weights if weighted else None
+    y, _, D, W = design.data
+    constant = design.X[["const"]]
+    res = MLIV(FAST, n_folds=3).fit(y, constant, D, W, weights=weights)
+    for k in range(3):
+        rows = res.folds["repeat 0"] == k
+        z, d = res.instrument[rows], D["d1"][rows]
+        w = weights[rows] if weighted else None
+        own = IV2SLS(d, pd.DataFrame({"one": 1.0, "z": z}), None, None, weights=w)
+        own = own.fit(cov_type="robust")
+        row = res.first_stage.by_fold.iloc[k]
+        assert row["slope"] == pytest.approx(own.params["z"], rel=SOLVE)
+        assert row["f"] == pytest.approx(own.tstats["z"] ** 2, rel=SOLVE)
+
+
+def test_two_way_clusters_never_give_a_standard_error_of_nothing():
+    # Cluster sums that nearly cancel in both ways leave V = A + B - AB indefinite.
+    design = DESIGNS[1]
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        clusters = np.column_stack([rng.integers(0, 3, 240), rng.integers(0, 3, 240)])
+        res = MLIV("ols", n_folds=2).fit(*design.data, clusters=clusters)
+        assert (res.std_errors > 0).all()
+        assert (res.first_stage.f >= 0).all()

@@ -177,7 +177,6 @@ def test_saved_results_answer_alike(fitted, name, tmp_path):
     res.save(path)
     back = IVResults.load(path)
     assert type(back) is type(res)
-    assert str(back) == str(res)
     assert str(back.summary) == str(res.summary)
     pd.testing.assert_frame_equal(back.to_frame(), res.to_frame(), check_exact=True)
     pd.testing.assert_frame_equal(back.cov, res.cov, check_exact=True)
@@ -189,7 +188,7 @@ def test_saved_results_answer_alike(fitted, name, tmp_path):
             continue
         chosen = None if len(res.ar) == 1 else kind.kind
         if len(res.endog) == 1 or kind.kind == "corrected":  # projections of two take .2 s each
-            for level in (0.8, 0.95):
+            for level in (0.8, 0.95) if len(res.endog) == 1 else (0.8,):
                 sets = [r.conf_int(level, "ar", chosen) for r in (res, back)]
                 assert sets[0] == sets[1]
         tests = [r.anderson_rubin(0.3, chosen) for r in (res, back)]

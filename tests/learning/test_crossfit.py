@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import joblib
 import numpy as np
 import pytest
 from sklearn.ensemble import RandomForestRegressor
@@ -28,7 +29,7 @@ FIRM, YEAR = RNG.integers(0, 20, N), RNG.integers(0, 16, N)
 LEARNERS = {
     "boosting": Boosting(max_rounds=30, min_data_in_leaf=5),
     "boosting, given rounds": Boosting(rounds=20, min_data_in_leaf=5),
-    "series": Series(),
+    "series": Series(knots=4, interactions=False),
     "ridge": Ridge(),
     "ols": OLS(),
     "forest": RandomForestRegressor(2, max_depth=4),
@@ -156,3 +157,11 @@ def test_tuning_values_are_reported_by_place():
         np.testing.assert_array_equal(tuning, expected)
     forest = as_learner(RandomForestRegressor(2)).prepare(Features.numeric(W), X, None)
     assert np.isnan(cross_fit(forest, D, splits, seeds).tuning).all()
+
+
+@pytest.mark.parametrize("name", ["boosting", "ridge"])
+def test_processes_change_nothing(name):
+    here, _ = predictions(LEARNERS[name])
+    with joblib.parallel_config(backend="loky", n_jobs=2):
+        there, _ = predictions(LEARNERS[name])
+    np.testing.assert_array_equal(here, there)
