@@ -170,7 +170,7 @@ REFUSED = {
     "clusters with robust": (("robust", False, None, (A,)), ["clusters", "'clustered'"]),
     "clustered without clusters": (("clustered", False, None, ()), ["clusters="]),
     "bandwidth without kernel": (("robust", False, 3, ()), ["bandwidth", "'kernel'"]),
-    "negative bandwidth": (("kernel", False, -1, ()), ["bandwidth", "0 or more"]),
+    "negative bandwidth": (("kernel", False, -1, ()), ["bandwidth", "-1"]),
     "three ways": (("clustered", False, None, (A, A, B)), ["one or two"]),
 }
 

@@ -524,7 +524,7 @@ BAD_FITS: dict[str, tuple[dict[str, Any], dict[str, Any], list[str]]] = {
     "negative bandwidth": (
         {},
         {"cov_type": "kernel", "bandwidth": -2},
-        ["bandwidth", "0 or more", "-2"],
+        ["bandwidth", "-2"],
     ),
     "bandwidth of half a lag": (
         {},

@@ -182,7 +182,7 @@ class Duck(Bare):
         (HistGradientBoostingRegressor(), True),
         (LinearRegression(), False),
         (make_pipeline(StandardScaler(), LinearRegression()), False),
-        (Duck(), False),
+        pytest.param(Duck(), False, id="a duck"),
         ("boosting", True),
         ("series", False),
         ("ridge", False),
