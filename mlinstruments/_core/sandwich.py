@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .arrays import check_choice
+from .arrays import check_choice, check_count
 from .exceptions import InputError
 from .linalg import BLOCK
 from .typing import FloatArray, IntArray
@@ -47,8 +47,8 @@ class CovarianceSpec:
                 f"clustered covariances need one or two ways of clustering; got"
                 f" {len(self.clusters)}: pass clusters= with one or two columns."
             )
-        if self.kind == "kernel" and self.bandwidth is not None and self.bandwidth < 0:
-            raise InputError(f"bandwidth must be 0 or more; got {self.bandwidth}.")
+        if self.kind == "kernel" and self.bandwidth is not None:
+            check_count(self.bandwidth, "bandwidth", 0)
 
     @property
     def n_clusters(self) -> tuple[int, ...]:

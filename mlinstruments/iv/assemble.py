@@ -171,6 +171,7 @@ def first_stage(
 ) -> tuple[FirstStage, pd.DataFrame]:
     """Strength over repeats, and the table of repeats."""
     D = partialled(data.D, data)
+    root = None if data.weights is None else np.sqrt(data.weights)
     rows, folds = [], []
     for r, z in enumerate(learned.z):
         z = root_weighted(z, data)
@@ -193,7 +194,7 @@ def first_stage(
                     "reliability": strength.reliability(z[:, j], own),
                 }
             )
-            folds += strength.by_fold(z[:, j], D[:, j], splits[r].cell, r, name)
+            folds += strength.by_fold(z[:, j], D[:, j], root, splits[r].cell, r, name)
     table = pd.DataFrame(rows)
     medians = table.groupby("endog", sort=False)[
         ["f", "partial_r2", "calibration", "reliability"]

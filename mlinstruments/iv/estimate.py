@@ -9,7 +9,7 @@ from scipy import linalg
 
 from mlinstruments._core.exceptions import InputError
 from mlinstruments._core.linalg import triangular_factor
-from mlinstruments._core.sandwich import CovarianceSpec, meat_of_blocks
+from mlinstruments._core.sandwich import CovarianceSpec, meat_of_blocks, nearest_psd
 from mlinstruments._core.typing import FloatArray
 
 
@@ -100,7 +100,10 @@ def kclass(
     if spec.kind == "kernel":
         spec = spec.resolve(_without_constant(scores(slice(None)), X, weights))
     cov = bread @ meat_of_blocks(scores, len(y), spec, p + d) @ bread
-    return LinearFit(params, (cov + cov.T) / 2, resids, kappa, spec)
+    cov = (cov + cov.T) / 2
+    if (np.diag(cov) <= 0).any():  # two-way sums may cancel to less than nothing
+        cov = nearest_psd(cov)
+    return LinearFit(params, cov, resids, kappa, spec)
 
 
 def liml_kappa(y: FloatArray, X: FloatArray, D: FloatArray, Z: FloatArray) -> float:

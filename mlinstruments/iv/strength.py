@@ -11,7 +11,7 @@ from scipy import linalg, stats
 
 from mlinstruments._core.exceptions import InputError
 from mlinstruments._core.linalg import residuals, triangular_factor
-from mlinstruments._core.sandwich import CovarianceSpec, meat, meat_of_blocks
+from mlinstruments._core.sandwich import CovarianceSpec, meat, meat_of_blocks, nearest_psd
 from mlinstruments._core.typing import FloatArray, IntArray
 
 
@@ -91,7 +91,7 @@ def robust_f(z: FloatArray, d: FloatArray, spec: CovarianceSpec, n_exog: int) ->
         wald = float(coefficients @ (z.T @ z) @ coefficients) / variance
         return wald / q
     scores = z * resids[:, None]
-    variance_of_sum = meat(scores, spec.resolve(scores), n_params)
+    variance_of_sum = nearest_psd(meat(scores, spec.resolve(scores), n_params))
     product = z.T @ d
     # (z'z)^-1 meat (z'z)^-1 in the middle cancels: the Wald statistic needs the meat alone.
     wald = float(product @ np.linalg.pinv(variance_of_sum, hermitian=True) @ product)
@@ -112,13 +112,23 @@ def slope(z: FloatArray, d: FloatArray) -> float:
 
 
 def by_fold(
-    z: FloatArray, d: FloatArray, cell: IntArray, repeat: int, endog: str
+    z: FloatArray,
+    d: FloatArray,
+    root: FloatArray | None,
+    cell: IntArray,
+    repeat: int,
+    endog: str,
 ) -> list[dict[str, object]]:
-    """Rows, slope and heteroskedasticity-robust F in each cell, for one instrument."""
+    """Rows, slope and heteroskedasticity-robust F in each cell, its mean taken out.
+
+    ``z`` and ``d`` (n,) are partialled out and scaled by ``root``, the root weights if any.
+    """
+    constant = np.ones(len(z)) if root is None else root
     table: list[dict[str, object]] = []
     for k in range(int(cell.max()) + 1):
         rows = np.flatnonzero(cell == k)
-        here, there = z[rows] - z[rows].mean(), d[rows] - d[rows].mean()
+        both = residuals(np.column_stack([z[rows], d[rows]]), constant[rows, None])
+        here, there = both[:, 0], both[:, 1]
         table.append(
             {
                 "repeat": repeat,
@@ -171,7 +181,7 @@ def linear_first_stage(
         surprise = surprise if weights is None else weights[rows] * surprise
         return np.asarray((w - x @ on_exog) * surprise[:, None])
 
-    variance = meat_of_blocks(scores, n, spec, p + q)
+    variance = nearest_psd(meat_of_blocks(scores, n, spec, p + q))
     return float(product @ np.linalg.pinv(variance, hermitian=True) @ product) / int(q)
 
 
