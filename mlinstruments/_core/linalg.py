@@ -7,10 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import linalg
 
-from .typing import FloatArray
+from .typing import FloatArray, IntArray
 
 # A column whose residual on the others is below this share of its own length counts as collinear.
 RANK_TOLERANCE = 1e-9
+# Rows handled at a time where n x p temporaries would matter.
+BLOCK = 65_536
 
 
 @dataclass(frozen=True)
@@ -32,11 +34,20 @@ class Annihilator:
     root: FloatArray | None = None
 
     @classmethod
-    def of(cls, regressors: FloatArray, weights: FloatArray | None = None) -> Annihilator:
-        """Build from regressors (n, p), possibly rank deficient, and weights (n,)."""
+    def of(
+        cls,
+        regressors: FloatArray,
+        weights: FloatArray | None = None,
+        rows: IntArray | None = None,
+    ) -> Annihilator:
+        """Build from regressors (n, p), possibly rank deficient, and weights (n,).
+
+        With ``rows`` only those rows count; the basis is then of their number.
+        """
+        if weights is not None and rows is not None:
+            weights = weights[rows]
         root = None if weights is None else np.sqrt(weights)
-        scaled = regressors if root is None else regressors * root[:, None]
-        return cls(orthonormal_basis(scaled), root)
+        return cls(orthonormal_basis(regressors, root, rows), root)
 
     def residualise(self, values: FloatArray) -> FloatArray:
         """Weighted residuals of ``values`` (n,) or (n, m) on the regressors, same shape."""
@@ -48,17 +59,49 @@ class Annihilator:
         return values - (self.basis @ (self.basis.T @ (root * values))) / root
 
 
-def orthonormal_basis(columns: FloatArray) -> FloatArray:
-    """Orthonormal basis (n, r) of the column space of ``columns`` (n, p), r its rank."""
-    n, p = columns.shape
-    if p == 0:
-        return np.empty((n, 0))
-    lengths = np.linalg.norm(columns, axis=0)
-    kept = columns[:, lengths > 0] / lengths[lengths > 0]
-    if kept.shape[1] == 0:
-        return np.empty((n, 0))
-    q, r, _ = linalg.qr(kept, mode="economic", pivoting=True)
-    return np.ascontiguousarray(q[:, np.abs(np.diag(r)) > RANK_TOLERANCE])
+def orthonormal_basis(
+    columns: FloatArray, root: FloatArray | None = None, rows: IntArray | None = None
+) -> FloatArray:
+    """Orthonormal basis of the column space of ``columns`` (n, p), shape (n, rank).
+
+    Parameters
+    ----------
+    columns : array, shape (n, p)
+    root : array, shape (n,) or (len(rows),), optional
+        Square roots of weights, which multiply the rows first.
+    rows : int array, optional
+        Use these rows only.
+
+    Notes
+    -----
+    Columns times the inverse of their R, twice, since once is orthogonal only up to their condition
+    number: beside the basis itself nothing of full length is held.
+    """
+    basis = columns.copy() if rows is None else columns[rows]
+    if root is not None:
+        basis *= root[:, None]
+    factor = triangular_factor([basis])
+    kept = _independent(factor)
+    if len(kept) < basis.shape[1]:
+        basis, factor = basis[:, kept], factor[:, kept]
+    for _ in range(2):
+        r = linalg.qr(factor, mode="r")[0][: factor.shape[1]]
+        inverse = linalg.solve_triangular(r, np.eye(len(r)))
+        for start in range(0, len(basis), BLOCK):
+            basis[start : start + BLOCK] = basis[start : start + BLOCK] @ inverse
+        factor = triangular_factor([basis])
+    return basis
+
+
+def _independent(factor: FloatArray) -> IntArray:
+    """Columns that span all of them, by pivoted QR with columns at unit length."""
+    lengths = np.linalg.norm(factor, axis=0)
+    present = np.flatnonzero(lengths > 0)
+    if len(present) == 0:
+        return present
+    _, r, order = linalg.qr(factor[:, present] / lengths[present], mode="economic", pivoting=True)
+    rank = int((np.abs(np.diag(r)) > RANK_TOLERANCE).sum())
+    return np.sort(present[order[:rank]])
 
 
 def dependent_columns(columns: FloatArray) -> list[int]:
@@ -90,14 +133,13 @@ def dependent_columns(columns: FloatArray) -> list[int]:
 
 def has_constant(columns: FloatArray) -> bool:
     """Whether a constant lies in the span of ``columns`` (n, p)."""
-    basis = orthonormal_basis(columns)
-    ones = np.ones(len(columns))
-    rest = float(np.linalg.norm(ones - basis @ (basis.T @ ones)))
-    return rest < 1e-8 * float(np.sqrt(len(columns)))
-
-
-# Rows handled at a time where n x p temporaries would matter.
-BLOCK = 65_536
+    n = len(columns)
+    factor = triangular_factor([columns, np.ones(n)])
+    if columns.shape[1] == 0 or n == 0:
+        return False
+    constant, others = factor[:, -1], factor[:, :-1]
+    rest = constant - others @ linalg.lstsq(others, constant)[0]
+    return bool(np.linalg.norm(rest) < 1e-8 * np.sqrt(n))
 
 
 def triangular_factor(columns: list[FloatArray], weights: FloatArray | None = None) -> FloatArray:
@@ -157,5 +199,10 @@ def residuals(
         return values.copy()
     factor = triangular_factor([regressors, values], weights)
     coefficients = linalg.lstsq(factor[:, :p], factor[:, p:])[0]
-    fitted: FloatArray = regressors @ coefficients
-    return values - (fitted[:, 0] if values.ndim == 1 else fitted)
+    if values.ndim == 1:
+        coefficients = coefficients[:, 0]
+    left = np.empty(values.shape)
+    for start in range(0, len(values), BLOCK):
+        rows = slice(start, start + BLOCK)
+        left[rows] = values[rows] - regressors[rows] @ coefficients
+    return left

@@ -6,12 +6,14 @@ covariances by g/(g-1) (n-1)/(n-k) for each way of clustering.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .arrays import check_choice
+from .arrays import check_choice, check_count
 from .exceptions import InputError
+from .linalg import BLOCK
 from .typing import FloatArray, IntArray
 
 KINDS = ("unadjusted", "robust", "clustered", "kernel")
@@ -45,8 +47,8 @@ class CovarianceSpec:
                 f"clustered covariances need one or two ways of clustering; got"
                 f" {len(self.clusters)}: pass clusters= with one or two columns."
             )
-        if self.kind == "kernel" and self.bandwidth is not None and self.bandwidth < 0:
-            raise InputError(f"bandwidth must be 0 or more; got {self.bandwidth}.")
+        if self.kind == "kernel" and self.bandwidth is not None:
+            check_count(self.bandwidth, "bandwidth", 0)
 
     @property
     def n_clusters(self) -> tuple[int, ...]:
@@ -132,6 +134,27 @@ def meat(scores: FloatArray, spec: CovarianceSpec, n_params: int) -> FloatArray:
             raise InputError("a kernel covariance needs its bandwidth resolved first.")
         return _factor(spec, n, n_params) * _bartlett(scores, spec.bandwidth)
     raise InputError("an unadjusted covariance is not a function of scores.")
+
+
+def meat_of_blocks(
+    block: Callable[[slice], FloatArray], n: int, spec: CovarianceSpec, n_params: int
+) -> FloatArray:
+    """:func:`meat` of scores computed a block of rows at a time, never all held at once.
+
+    Parameters
+    ----------
+    block : callable
+        Takes a slice of rows and returns their scores (rows, m).
+    n : int
+        Rows in all.
+    spec, n_params
+        As for :func:`meat`. Kernels link neighbours across blocks, so their scores are joined.
+    """
+    slices = [slice(start, start + BLOCK) for start in range(0, n, BLOCK)]
+    if spec.kind == "robust":
+        total = sum(scores.T @ scores for scores in map(block, slices))
+        return np.asarray(_factor(spec, n, n_params) * total)
+    return meat(np.concatenate([block(rows) for rows in slices]), spec, n_params)
 
 
 def moment_meat(z: FloatArray, v: FloatArray, spec: CovarianceSpec, n_params: int) -> FloatArray:

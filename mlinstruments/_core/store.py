@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -39,13 +40,18 @@ def load(path: str | Path, classes: Mapping[str, type[Any]]) -> Any:
         Class names to classes.
     """
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in stored.files}
+        with open(path, "rb") as file, zipfile.ZipFile(file) as archive:
+            arrays = {
+                name.removesuffix(".npy"): _array(archive, name) for name in archive.namelist()
+            }
         return _decode(json.loads(str(arrays["tree"])), arrays, classes)
-    except (KeyError, ValueError, OSError) as error:
-        if isinstance(error, FileNotFoundError):
-            raise
+    except (KeyError, ValueError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(f"{path} is not a file saved by this package: {error}") from error
+
+
+def _array(archive: zipfile.ZipFile, name: str) -> Any:
+    with archive.open(name) as stored:
+        return np.lib.format.read_array(stored, allow_pickle=False)
 
 
 def _encode(value: Any, arrays: dict[str, Any]) -> Any:

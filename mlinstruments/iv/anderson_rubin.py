@@ -128,6 +128,16 @@ def moments(
     return Moments(products[:, 0], products[:, 1:], meat, df_resid)
 
 
+def silent(moments: Moments) -> Moments:
+    """Moments that reject nothing, for instruments that are known not to predict."""
+    return replace(
+        moments,
+        m_y=np.zeros_like(moments.m_y),
+        m_d=np.zeros_like(moments.m_d),
+        meat=np.zeros_like(moments.meat),
+    )
+
+
 def average_noise(many: list[Moments], centre: Moments) -> Moments:
     """``centre`` with the mean extra variance of ``many`` moments, which share its instruments."""
     meat = np.mean([m.meat for m in many], axis=0)

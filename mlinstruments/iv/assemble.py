@@ -171,6 +171,7 @@ def first_stage(
 ) -> tuple[FirstStage, pd.DataFrame]:
     """Strength over repeats, and the table of repeats."""
     D = partialled(data.D, data)
+    root = None if data.weights is None else np.sqrt(data.weights)
     rows, folds = [], []
     for r, z in enumerate(learned.z):
         z = root_weighted(z, data)
@@ -179,19 +180,21 @@ def first_stage(
         for j, name in enumerate(data.endog):
             own = None if noise is None else noise[:, j]
             position = data.n_exog + j
+            calibration = strength.slope(z[:, j], D[:, j])
+            f = strength.robust_f(z, D[:, j], spec, data.n_exog) if calibration > 0 else 0.0
             rows.append(
                 {
                     "repeat": r,
                     "endog": name,
                     "estimate": np.nan if fit is None else fit.params[position],
                     "std_error": np.nan if fit is None else np.sqrt(fit.cov[position, position]),
-                    "f": strength.robust_f(z, D[:, j], spec, data.n_exog),
+                    "f": f,
                     "partial_r2": strength.partial_r2(z, D[:, j]),
-                    "calibration": strength.slope(z[:, j], D[:, j]),
+                    "calibration": calibration,
                     "reliability": strength.reliability(z[:, j], own),
                 }
             )
-            folds += strength.by_fold(z[:, j], D[:, j], splits[r].cell, r, name)
+            folds += strength.by_fold(z[:, j], D[:, j], root, splits[r].cell, r, name)
     table = pd.DataFrame(rows)
     medians = table.groupby("endog", sort=False)[
         ["f", "partial_r2", "calibration", "reliability"]
@@ -237,8 +240,13 @@ def ar_kinds(
     z = root_weighted(learned.z.mean(axis=0), data)
     y, D = partialled(data.y, data), partialled(data.D, data)
     pooled = ar.moments(z, y, D, spec, data.n_exog)
+    corrected = _corrected(data, learned, z, y, D, spec)
+    if any(not strength.slope(z[:, j], D[:, j]) > 0 for j in range(data.n_endog)):
+        # Predictions that fall as the treatment rises are noise, and may be so systematically: a
+        # slope learned without a fold leans against the fold's own. The whole line is safe.
+        pooled, corrected = ar.silent(pooled), ar.silent(corrected)
     return (
-        ARKind("corrected", (_corrected(data, learned, z, y, D, spec),)),
+        ARKind("corrected", (corrected,)),
         ARKind("pooled", (pooled,)),
         *_fold_kinds(data, learned, plan, spec),
         _orthogonal_kind(data, plan, spec, y, D, orthogonal),

@@ -127,8 +127,8 @@ class LIML(_KClass):
     >>> import numpy as np
     >>> rng = np.random.default_rng(0)
     >>> z = rng.normal(size=(1000, 2))
-    >>> u = rng.normal(size=1000)
-    >>> d = z.sum(axis=1) + u
+    >>> u, v = rng.normal(size=(2, 1000))
+    >>> d = z.sum(axis=1) + u + v
     >>> res = LIML().fit(d + u, np.ones(1000), d, z)
     >>> bool(res.kappa >= 1)
     True

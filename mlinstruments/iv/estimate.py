@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import linalg
 
-from mlinstruments._core.linalg import BLOCK, triangular_factor
-from mlinstruments._core.sandwich import CovarianceSpec, meat
+from mlinstruments._core.exceptions import InputError
+from mlinstruments._core.linalg import triangular_factor
+from mlinstruments._core.sandwich import CovarianceSpec, meat_of_blocks, nearest_psd
 from mlinstruments._core.typing import FloatArray
 
 
@@ -88,10 +89,21 @@ def kclass(
         squares = resids @ (resids if weights is None else weights * resids)
         factor_n = n / (n - p - d) if spec.debiased else 1.0
         return LinearFit(params, factor_n * squares / n * bread, resids, kappa, spec)
-    scores = _scores(X, Z, first_stage, resids, weights)
-    spec = spec.resolve(_without_constant(scores, X))
-    cov = bread @ meat(scores, spec, p + d) @ bread
-    return LinearFit(params, (cov + cov.T) / 2, resids, kappa, spec)
+    weighted = resids if weights is None else weights * resids
+
+    def scores(rows: slice) -> FloatArray:
+        """Scores [X, fitted D] * e of some rows."""
+        exogenous = X[rows]
+        endogenous = exogenous @ first_stage[:p] + Z[rows] @ first_stage[p:]
+        return np.asarray(np.hstack([exogenous, endogenous]) * weighted[rows, None])
+
+    if spec.kind == "kernel":
+        spec = spec.resolve(_without_constant(scores(slice(None)), X, weights))
+    cov = bread @ meat_of_blocks(scores, len(y), spec, p + d) @ bread
+    cov = (cov + cov.T) / 2
+    if (np.diag(cov) <= 0).any():  # two-way sums may cancel to less than nothing
+        cov = nearest_psd(cov)
+    return LinearFit(params, cov, resids, kappa, spec)
 
 
 def liml_kappa(y: FloatArray, X: FloatArray, D: FloatArray, Z: FloatArray) -> float:
@@ -100,7 +112,13 @@ def liml_kappa(y: FloatArray, X: FloatArray, D: FloatArray, Z: FloatArray) -> fl
     restricted = outcomes - X @ linalg.lstsq(X, outcomes)[0] if X.shape[1] else outcomes
     both = np.hstack([X, Z])
     unrestricted = outcomes - both @ linalg.lstsq(both, outcomes)[0]
-    values = linalg.eigvalsh(restricted.T @ restricted, unrestricted.T @ unrestricted)
+    try:
+        values = linalg.eigvalsh(restricted.T @ restricted, unrestricted.T @ unrestricted)
+    except linalg.LinAlgError:
+        raise InputError(
+            "LIML needs the outcome and the endogenous regressors to vary independently given all"
+            " instruments; here one is an exact linear function of the others. Use 2SLS."
+        ) from None
     return float(values[0])
 
 
@@ -117,27 +135,13 @@ def _solve(
     return bread @ (mixed.T @ outcome), (bread + bread.T) / 2
 
 
-def _scores(
-    X: FloatArray,
-    Z: FloatArray,
-    first_stage: FloatArray,
-    resids: FloatArray,
-    weights: FloatArray | None,
-) -> FloatArray:
-    """Scores [X, fitted D] * e, block by block so that only the result is of full length."""
-    p, d = X.shape[1], first_stage.shape[1]
-    scores = np.empty((len(X), p + d))
-    weighted = resids if weights is None else weights * resids
-    for start in range(0, len(X), BLOCK):
-        rows = slice(start, start + BLOCK)
-        scores[rows, :p] = X[rows]
-        scores[rows, p:] = X[rows] @ first_stage[:p] + Z[rows] @ first_stage[p:]
-        scores[rows] *= weighted[rows, None]
-    return scores
+def _without_constant(scores: FloatArray, X: FloatArray, weights: FloatArray | None) -> FloatArray:
+    """Columns the automatic bandwidth looks at: linearmodels leaves the constant's score out.
 
-
-def _without_constant(scores: FloatArray, X: FloatArray) -> FloatArray:
-    """Columns the automatic bandwidth looks at: linearmodels leaves the constant's score out."""
+    It looks for a constant after weighting, and so finds none where there are weights.
+    """
+    if weights is not None:
+        return scores
     constant = np.ptp(X, axis=0) == 0
     kept = np.concatenate([~constant, np.ones(scores.shape[1] - X.shape[1], dtype=bool)])
     return scores[:, kept] if kept.any() else scores

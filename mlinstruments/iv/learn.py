@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mlinstruments._core.linalg import residuals
+from mlinstruments._core.linalg import has_constant, residuals
 from mlinstruments._core.typing import FloatArray
 from mlinstruments.learning.base import Engine, Learner
 from mlinstruments.learning.crossfit import cross_fit
@@ -52,7 +52,8 @@ def bind(learner: Learner, data: IVData, covariates: str) -> tuple[Engine, Engin
     """
     constant = np.ones((data.nobs, 1))
     if covariates == "linear":
-        return learner.prepare(data.W, np.hstack([constant, data.X]), data.weights), None
+        controls = data.X if has_constant(data.X) else np.hstack([constant, data.X])
+        return learner.prepare(data.W, controls, data.weights), None
     exog = exog_features(data)
     engine = learner.prepare(data.W.joined(exog), constant, data.weights)
     if covariates == "unconstrained" or not exog.names:

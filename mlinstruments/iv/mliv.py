@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from mlinstruments._core.arrays import check_choice, check_count
+from mlinstruments._core.arrays import check_choice, check_count, missing_mask
 from mlinstruments._core.exceptions import AssumptionWarning, InputError, WeakInstrumentWarning
 from mlinstruments._core.parallel import spawn_seeds
 from mlinstruments._core.sandwich import covariance_spec
@@ -279,6 +279,11 @@ class MLIV(BaseEstimator):  # type: ignore[misc]
             raise InputError(
                 f"folds must hold one label for each of the {len(data.kept)} rows; its shape is"
                 f" {labels.shape}."
+            )
+        gone = missing_mask(labels)
+        if gone.any():
+            raise InputError(
+                f"folds is missing in row {int(np.argmax(gone))}: give every row a label."
             )
         return given_split(labels[data.kept], data.clusters, seed, self.split_half)
 

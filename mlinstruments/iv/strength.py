@@ -10,8 +10,8 @@ import pandas as pd
 from scipy import linalg, stats
 
 from mlinstruments._core.exceptions import InputError
-from mlinstruments._core.linalg import residuals
-from mlinstruments._core.sandwich import CovarianceSpec, meat
+from mlinstruments._core.linalg import residuals, triangular_factor
+from mlinstruments._core.sandwich import CovarianceSpec, meat, meat_of_blocks, nearest_psd
 from mlinstruments._core.typing import FloatArray, IntArray
 
 
@@ -23,8 +23,9 @@ class FirstStage:
     ----------
     f : Series
         Robust F of the (learned) instruments given the covariates, with the covariance of the fit;
-        the median over repeats. With one learned instrument this is also the effective F of
-        Montiel Olea and Pflueger (2013).
+        the median over repeats. 0 where a learned instrument does not rise with its treatment: such
+        predictions are noise, however large their square. With one learned instrument this is also
+        the effective F of Montiel Olea and Pflueger (2013).
     effective_f : Series
         The same number with one endogenous regressor and one instrument, otherwise missing.
     partial_r2 : Series
@@ -90,7 +91,7 @@ def robust_f(z: FloatArray, d: FloatArray, spec: CovarianceSpec, n_exog: int) ->
         wald = float(coefficients @ (z.T @ z) @ coefficients) / variance
         return wald / q
     scores = z * resids[:, None]
-    variance_of_sum = meat(scores, spec.resolve(scores), n_params)
+    variance_of_sum = nearest_psd(meat(scores, spec.resolve(scores), n_params))
     product = z.T @ d
     # (z'z)^-1 meat (z'z)^-1 in the middle cancels: the Wald statistic needs the meat alone.
     wald = float(product @ np.linalg.pinv(variance_of_sum, hermitian=True) @ product)
@@ -111,13 +112,23 @@ def slope(z: FloatArray, d: FloatArray) -> float:
 
 
 def by_fold(
-    z: FloatArray, d: FloatArray, cell: IntArray, repeat: int, endog: str
+    z: FloatArray,
+    d: FloatArray,
+    root: FloatArray | None,
+    cell: IntArray,
+    repeat: int,
+    endog: str,
 ) -> list[dict[str, object]]:
-    """Rows, slope and heteroskedasticity-robust F in each cell, for one instrument."""
+    """Rows, slope and heteroskedasticity-robust F in each cell, its mean taken out.
+
+    ``z`` and ``d`` (n,) are partialled out and scaled by ``root``, the root weights if any.
+    """
+    constant = np.ones(len(z)) if root is None else root
     table: list[dict[str, object]] = []
     for k in range(int(cell.max()) + 1):
         rows = np.flatnonzero(cell == k)
-        here, there = z[rows] - z[rows].mean(), d[rows] - d[rows].mean()
+        both = residuals(np.column_stack([z[rows], d[rows]]), constant[rows, None])
+        here, there = both[:, 0], both[:, 1]
         table.append(
             {
                 "repeat": repeat,
@@ -146,14 +157,32 @@ def linear_first_stage(
     spec: CovarianceSpec,
     weights: FloatArray | None,
 ) -> float:
-    """Robust joint F of instruments (n, q) for d (n,) given exog (n, p); NaN with too few rows."""
+    """Robust joint F of instruments (n, q) for d (n,) given exog (n, p); NaN with too few rows.
+
+    The same number as :func:`robust_f` of partialled-out instruments, without making them.
+    """
     n, q = instruments.shape
-    if 3 * (q + exog.shape[1]) > n:
+    p = exog.shape[1]
+    if 3 * (q + p) > n:
         return float("nan")
-    both = residuals(np.column_stack([instruments, d]), exog, weights)
-    if weights is not None:
-        both *= np.sqrt(weights)[:, None]
-    return robust_f(both[:, :-1], both[:, -1], spec, exog.shape[1])
+    if spec.kind == "unadjusted" or spec.kind == "kernel":
+        both = residuals(np.column_stack([instruments, d]), exog, weights)
+        both = both if weights is None else both * np.sqrt(weights)[:, None]
+        return robust_f(both[:, :-1], both[:, -1], spec, p)
+    factor = triangular_factor([exog, instruments, d], weights)
+    on_exog = linalg.lstsq(factor[:, :p], factor[:, p : p + q])[0] if p else np.zeros((0, q))
+    cleaned = factor[:, p : p + q] - factor[:, :p] @ on_exog
+    product = cleaned.T @ factor[:, -1]
+    full = linalg.lstsq(factor[:, :-1], factor[:, -1])[0]
+
+    def scores(rows: slice) -> FloatArray:
+        x, w = exog[rows], instruments[rows]
+        surprise = d[rows] - x @ full[:p] - w @ full[p:]
+        surprise = surprise if weights is None else weights[rows] * surprise
+        return np.asarray((w - x @ on_exog) * surprise[:, None])
+
+    variance = nearest_psd(meat_of_blocks(scores, n, spec, p + q))
+    return float(product @ np.linalg.pinv(variance, hermitian=True) @ product) / int(q)
 
 
 def tf_critical(f: float, level: float = 0.95) -> float:

@@ -74,9 +74,16 @@ class SklearnLearner:
     rounds: int = 5
 
     def __post_init__(self) -> None:
-        from sklearn.base import is_classifier
+        from sklearn.base import clone, is_classifier
 
-        if is_classifier(self.estimator):
+        try:
+            clone(self.estimator)
+        except TypeError as error:
+            raise InputError(
+                f"learner {type(self.estimator).__name__} cannot be cloned for every fold: it needs"
+                f" scikit-learn's get_params and set_params ({error})."
+            ) from None
+        if hasattr(self.estimator, "__sklearn_tags__") and is_classifier(self.estimator):
             raise InputError(
                 f"learner {type(self.estimator).__name__} is a classifier: use its regressor"
                 " (a regressor of a binary treatment learns the propensity)."

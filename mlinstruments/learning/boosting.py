@@ -20,6 +20,8 @@ from mlinstruments._core.typing import AnyArray, FloatArray, IntArray
 from .base import FoldFit, FoldTask, describe, seed_int
 from .features import Features
 
+# How often in a row a round may find no split before the fit counts as finished.
+REDRAWS = 20
 # Set by the package: a user's value would silently change what is estimated.
 RESERVED = ("objective", "num_threads", "n_jobs", "nthread", "num_iterations", "n_estimators")
 
@@ -156,20 +158,19 @@ class BoostingEngine:
         self, target: FloatArray, task: FoldTask, rounds: int | None
     ) -> tuple[FloatArray, int]:
         seed = seed_int(task.seed)
+        inputs = self._features.values[task.out]
         if rounds is None:
             halves = task.parts if len(task.parts) == 2 else _random_halves(task.parts[0], seed)
             runs = [self._run(target, rows, seed) for rows in halves]
             rounds = _choose_rounds(runs, self._learner.max_rounds)
-            if halves is not task.parts:
-                runs = []
-        else:
-            runs = []
-        if not runs:
-            runs = [self._run(target, rows, seed) for rows in task.parts]
-            for run in runs:
-                run.advance(rounds)
-        inputs = self._features.values[task.out]
-        return np.stack([run.predict(inputs, rounds) for run in runs]), rounds
+            if halves is task.parts:
+                return np.stack([run.predict(inputs, rounds) for run in runs]), rounds
+        predictions = np.empty((len(task.parts), len(inputs)))
+        for i, rows in enumerate(task.parts):  # one at a time, to hold one in memory
+            run = self._run(target, rows, seed)
+            run.advance(rounds)
+            predictions[i] = run.predict(inputs, rounds)
+        return predictions, rounds
 
     def _run(self, target: FloatArray, rows: IntArray, seed: int) -> _Run:
         weights = None if self._weights is None else self._weights[rows]
@@ -177,7 +178,7 @@ class BoostingEngine:
             self._binned,
             rows,
             target,
-            Annihilator.of(self._controls[rows], weights),
+            Annihilator.of(self._controls, self._weights, rows),
             weights,
             {**self._learner.settings(), "seed": seed},
         )
@@ -200,12 +201,11 @@ class _Run:
         self.rows = rows
         self.controls = controls
         self.weights = weights
-        self.data = binned.subset(rows)
+        self.data = _subset(binned, rows)
         self._target = controls.residualise(target[rows])
         self._scale = float(np.std(self._target)) or 1.0
         self._hessian = np.ones(len(rows), np.float32) if weights is None else weights
         self.booster = lightgbm.Booster(settings, self.data)
-        self._finished = False
 
     def _gradient(self, scores: FloatArray, _: Any) -> tuple[FloatArray, AnyArray]:
         # Scores are on the scale of a unit-variance target, so that parameters such as
@@ -214,11 +214,10 @@ class _Run:
         return (gradient if self.weights is None else self.weights * gradient), self._hessian
 
     def advance(self, rounds: int) -> None:
-        """Add rounds; stop where no split improves the fit any more."""
+        """Add rounds. A random threshold that finds no split is drawn again, a few times."""
         for _ in range(rounds):
-            if self._finished:
+            if not any(not self.booster.update(fobj=self._gradient) for _ in range(REDRAWS)):
                 return
-            self._finished = bool(self.booster.update(fobj=self._gradient))
 
     def validate_on(self, other: _Run) -> None:
         """Keep scores of another run's rows up to date, to measure the error there."""
@@ -262,6 +261,16 @@ def _choose_rounds(runs: list[_Run], most: int, every: int = 5, patience: int = 
         if since >= patience:
             break
     return best_rounds
+
+
+def _subset(binned: Any, rows: IntArray) -> Any:
+    """Some rows of a binned dataset; rows must be in order.
+
+    ``Dataset.subset`` sorts its rows as a list of Python objects, some hundred bytes a row.
+    """
+    part = binned.subset([0])
+    part.used_indices = rows.astype(np.int32)
+    return part
 
 
 def _random_halves(rows: IntArray, seed: int) -> tuple[IntArray, IntArray]:

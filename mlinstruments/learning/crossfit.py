@@ -48,7 +48,7 @@ def cross_fit(
     targets : array, shape (n, m)
         What is learned, each column on its own.
     splits : list of Split
-        One for each repeat, all with the same number of cells.
+        One for each repeat.
     seeds : list of SeedSequence
         One for each repeat.
     share_tuning : bool
@@ -99,7 +99,8 @@ def _collect(
     n, m = shape
     parts = fits[0].predictions.shape[1]
     predictions = np.empty((len(splits), m, parts, n))
-    tuning = np.empty((len(splits), splits[0].n_cells, m, parts))
+    most = max(split.n_cells for split in splits)
+    tuning = np.full((len(splits), most, m, parts), np.nan)
     for (r, cell, group), fit in zip(places, fits, strict=True):
         rows = splits[r].held_out(cell)
         for j, target in enumerate(group):

@@ -48,6 +48,8 @@ class Features:
 
     def dummies(self, drop_first: bool = False) -> FloatArray:
         """Numeric columns as they are and an indicator for each category, shape (n, m)."""
+        if not self.categorical.any():
+            return self.values
         columns = []
         for j in range(self.values.shape[1]):
             column = self.values[:, j]

@@ -98,9 +98,11 @@ def random_split(
     if n_folds == 1:
         return Split((np.zeros(n, dtype=np.int64),), None)
     if len(clusters) == 2:
-        parts = [_deal(codes, n_folds, rng)[0] for codes in clusters]
+        parts = [_deal(codes, int(codes.max()) + 1, n_folds, rng)[0] for codes in clusters]
         return Split(tuple(parts), None)
-    fold, half = _deal(clusters[0] if clusters else np.arange(n), n_folds, rng)
+    codes = clusters[0] if clusters else None
+    n_units = n if codes is None else int(codes.max()) + 1
+    fold, half = _deal(codes, n_units, n_folds, rng)
     return Split((fold,), half if halves else None)
 
 
@@ -144,26 +146,32 @@ def given_split(
     return Split((codes,), half[units] if halves else None)
 
 
-def _deal(codes: IntArray, n_folds: int, rng: np.random.Generator) -> tuple[IntArray, IntArray]:
-    """Fold and half of each row, whole units dealt in random order to the smallest pile."""
-    sizes = np.bincount(codes)
-    if len(sizes) < n_folds:
-        what = "rows" if len(codes) == len(sizes) else "clusters"
+def _deal(
+    codes: IntArray | None, n_units: int, n_folds: int, rng: np.random.Generator
+) -> tuple[IntArray, IntArray]:
+    """Fold and half of each row, whole units dealt in random order to the smallest pile.
+
+    ``codes`` gives the unit of every row; None means that every row is a unit of its own.
+    """
+    if n_units < n_folds:
+        what = "rows" if codes is None else "clusters"
         raise InputError(
-            f"{n_folds} folds need at least {n_folds} {what}; there are {len(sizes)}:"
-            f" lower n_folds to {len(sizes)} or less."
+            f"{n_folds} folds need at least {n_folds} {what}; there are {n_units}:"
+            f" lower n_folds to {n_units} or less."
         )
-    order = rng.permutation(len(sizes))
-    fold = np.empty(len(sizes), dtype=np.int64)
-    half = np.empty(len(sizes), dtype=np.int64)
+    order = rng.permutation(n_units)
+    fold = np.empty(n_units, dtype=np.int64)
+    half = np.empty(n_units, dtype=np.int64)
+    sizes = np.ones(1, dtype=np.int64) if codes is None else np.bincount(codes)
     if sizes.min() == sizes.max():
-        dealt = np.arange(len(sizes))
-        fold[order] = dealt % n_folds
-        # The sides start at another half in every other fold, so leave-one-out balances too.
-        half[order] = (dealt // n_folds + dealt % n_folds) % 2
+        for k in range(n_folds):
+            pile = order[k::n_folds]
+            fold[pile] = k
+            # The sides start at another half in every other fold, so leave-one-out balances too.
+            half[pile[k % 2 :: 2]], half[pile[1 - k % 2 :: 2]] = 0, 1
     else:
         _deal_greedily(sizes, order, n_folds, fold, half)
-    return fold[codes], half[codes]
+    return (fold, half) if codes is None else (fold[codes], half[codes])
 
 
 def _deal_greedily(

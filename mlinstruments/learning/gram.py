@@ -186,7 +186,7 @@ class GramEngine:
 
     def _normal_equations(self, targets: FloatArray, rows: IntArray) -> NormalEquations:
         weights = None if self._weights is None else self._weights[rows]
-        controls = Annihilator.of(self._controls[rows], weights)
+        controls = Annihilator.of(self._controls, self._weights, rows)
         dictionary = controls.residualise(self._dictionary[rows])
         outcome = controls.residualise(targets[rows])
         if weights is not None:

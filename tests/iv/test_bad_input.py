@@ -10,7 +10,10 @@ import pandas as pd
 import polars as pl
 import pytest
 from scipy.sparse import csr_array
+from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.linear_model import LogisticRegression
 
+from mlinstruments import MLIV
 from mlinstruments._core.exceptions import InputError
 from mlinstruments.iv.data import IVData
 
@@ -391,3 +394,188 @@ def test_bad_frames(case):
         IVData.from_formula("wage ~ 1 + [educ ~ nearc]", make())
     for word in words:
         assert word in str(caught.value)
+
+
+# ---- the front door: refused before any learner runs -----------------------------------------
+
+
+class NeverFitted(RegressorMixin, BaseEstimator):
+    """A learner whose first fit fails the test."""
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> NeverFitted:
+        raise AssertionError("a learner ran on input that cannot be used")
+
+    def predict(self, X: Any) -> Any:
+        raise AssertionError("a learner ran on input that cannot be used")
+
+
+class Unweighted(NeverFitted):
+    """The same without weights."""
+
+    def fit(self, X: Any, y: Any) -> Unweighted:
+        raise AssertionError("a learner ran on input that cannot be used")
+
+
+EMPTY = {"dependent": [], "exog": np.empty((0, 1)), "endog": [], "instruments": []}
+FIVE = {
+    "dependent": Y[:5],
+    "exog": ONES[:5],
+    "endog": D1[:5],
+    "instruments": INSTRUMENTS[:5],
+}
+
+# settings of MLIV, arguments of fit, words of the error
+BAD_FITS: dict[str, tuple[dict[str, Any], dict[str, Any], list[str]]] = {
+    # shapes
+    "shapes differ": ({}, {"instruments": INSTRUMENTS[:-3]}, ["instruments has 37", "same rows"]),
+    "empty": ({}, EMPTY, ["dependent", "empty", "no rows"]),
+    "fewer rows than folds": ({"n_folds": 6}, FIVE, ["6 folds", "there are 5", "lower n_folds"]),
+    "training parts too small": (
+        {"n_folds": 2},
+        FIVE,
+        ["training part has", "covariates", "more rows", "split_half=False"],
+    ),
+    "wrong dtype": (
+        {},
+        {"endog": pd.Series(LABELS, name="educ")},
+        ["'educ'", "numeric", "Convert"],
+    ),
+    "nothing but NaN": (
+        {},
+        {"endog": pd.Series(np.nan, range(N), name="educ")},
+        ["'educ'", "every value is missing"],
+    ),
+    "infinite": (
+        {},
+        {"instruments": INSTRUMENTS.assign(z1=changed(Z1, 4, np.inf))},
+        ["'z1'", "infinite", "row 4", "remove"],
+    ),
+    # columns that cannot do their part
+    "constant instrument": (
+        {},
+        {"instruments": INSTRUMENTS.assign(z2=7.0)},
+        ["'z2'", "constant", "Leave it out"],
+    ),
+    "instrument is the treatment": (
+        {},
+        {"instruments": INSTRUMENTS.assign(copy=D1)},
+        ["'copy'", "'endog'", "Leave it out"],
+    ),
+    "column in X and W": (
+        {},
+        {"instruments": INSTRUMENTS.assign(copy=X1)},
+        ["'copy'", "'x1'", "Keep it in one"],
+    ),
+    "name in X and W": (
+        {},
+        {"instruments": INSTRUMENTS.rename(columns={"z1": "x1"})},
+        ["'x1'", "exog and instruments", "rename"],
+    ),
+    "collinear exog": ({}, {"exog": EXOG.assign(sum=X1 + X2)}, ["'sum'", "collinear", "Drop"]),
+    # weights and clusters
+    "negative weights": ({}, {"weights": changed(ONES, 5, -2)}, ["weights", "row 5", "positive"]),
+    "zero weight": ({}, {"weights": changed(ONES, 5, 0)}, ["weights", "row 5", "Drop"]),
+    "weights the learner cannot take": (
+        {"learner": Unweighted()},
+        {"weights": ONES + (np.arange(N) > 3)},
+        ["weights", "Unweighted", "sample_weight", "leave weights out"],
+    ),
+    "one cluster": ({}, {"clusters": pd.Series(["a"] * N, name="firm")}, ["'firm'", "only one"]),
+    "clusters fewer than folds": (
+        {"n_folds": 5},
+        {"clusters": np.arange(N) % 4},
+        ["5 folds", "clusters", "there are 4", "lower n_folds"],
+    ),
+    "clusters fewer than folds in one way": (
+        {"n_folds": 5},
+        {"clusters": np.column_stack([np.arange(N) % 9, np.arange(N) % 4])},
+        ["5 folds", "clusters", "there are 4"],
+    ),
+    # settings
+    "misspelt learner": ({"learner": "bosting"}, {}, ["learner", "Did you mean 'boosting'"]),
+    "a class for a learner": ({"learner": NeverFitted}, {}, ["NeverFitted", "instance"]),
+    "a classifier": ({"learner": LogisticRegression()}, {}, ["classifier", "regressor"]),
+    "a number for a learner": ({"learner": 3}, {}, ["learner", "scikit-learn"]),
+    "misspelt covariates": ({"covariates": "lineer"}, {}, ["covariates", "'linear'"]),
+    "one fold": ({"n_folds": 1}, {}, ["n_folds", "at least 2", "1"]),
+    "half a fold": ({"n_folds": 2.5}, {}, ["n_folds", "whole number", "2.5"]),
+    "no repeats": ({"n_repeats": 0}, {}, ["n_repeats", "at least 1"]),
+    "folds of wrong length": ({}, {"folds": np.arange(9) % 3}, ["folds", "40 rows", "(9,)"]),
+    "a single fold": ({}, {"folds": np.zeros(N)}, ["folds", "at least two"]),
+    "folds that cut a cluster": (
+        {},
+        {"folds": np.arange(N) % 2, "clusters": np.arange(N) // 4},
+        ["folds splits a cluster", "one fold"],
+    ),
+    "folds with a missing label": (
+        {},
+        {"folds": changed(np.arange(N) % 2 * 1.0, 3, np.nan)},
+        ["folds", "missing", "row 3"],
+    ),
+    # covariances
+    "misspelt cov_type": ({}, {"cov_type": "robst"}, ["cov_type", "Did you mean 'robust'"]),
+    "clusters and robust": (
+        {},
+        {"cov_type": "robust", "clusters": np.arange(N) % 20},
+        ["clusters", "cov_type='robust'", "leave cov_type out"],
+    ),
+    "clustered without clusters": ({}, {"cov_type": "clustered"}, ["clusters="]),
+    "bandwidth without kernel": ({}, {"bandwidth": 3}, ["bandwidth", "cov_type='kernel'"]),
+    "negative bandwidth": (
+        {},
+        {"cov_type": "kernel", "bandwidth": -2},
+        ["bandwidth", "-2"],
+    ),
+    "bandwidth of half a lag": (
+        {},
+        {"cov_type": "kernel", "bandwidth": 1.5},
+        ["bandwidth", "whole number", "1.5"],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD_FITS)
+def test_bad_fits(case):
+    settings, bad, words = BAD_FITS[case]
+    good = {"dependent": Y, "exog": EXOG, "endog": D1, "instruments": INSTRUMENTS}
+    with pytest.raises(InputError) as caught:
+        MLIV(**{"learner": NeverFitted(), "n_folds": 3, **settings}).fit(**{**good, **bad})
+    for word in words:
+        assert word in str(caught.value)
+
+
+BAD_FITS_OF_FORMULAS: dict[str, tuple[str, dict[str, Any], list[str]]] = {
+    "unknown column": ("wage ~ 1 + exper + [educ ~ nerc]", {}, ["'nerc'", "Did you mean 'nearc'"]),
+    "unknown clusters": (
+        "wage ~ 1 + exper + [educ ~ nearc]",
+        {"clusters": "rce"},
+        ["'rce'", "clusters", "Did you mean 'race'"],
+    ),
+    "unknown weights": (
+        "wage ~ 1 + exper + [educ ~ nearc]",
+        {"weights": "weight"},
+        ["'weight'", "weights"],
+    ),
+    "no block": ("wage ~ 1 + exper + educ", {}, ["[endogenous ~ instruments]"]),
+    "folds of another length": (
+        "wage ~ 1 + exper + [educ ~ nearc]",
+        {"folds": [0, 1]},
+        ["folds", "40 rows"],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD_FITS_OF_FORMULAS)
+def test_bad_fits_of_formulas(case):
+    formula, options, words = BAD_FITS_OF_FORMULAS[case]
+    with pytest.raises(InputError) as caught:
+        MLIV(NeverFitted(), n_folds=3).fit_formula(formula, FRAME, **options)
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_the_good_fit_reaches_the_learner():
+    with pytest.raises(AssertionError, match="a learner ran"):
+        MLIV(NeverFitted(), n_folds=3).fit(Y, EXOG, D1, INSTRUMENTS)
+    with pytest.raises(AssertionError, match="a learner ran"):
+        MLIV(NeverFitted(), n_folds=3).fit_formula("wage ~ 1 + exper + [educ ~ nearc]", FRAME)

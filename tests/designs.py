@@ -1,0 +1,62 @@
+"""Data the tests share: small, strongly identified, named columns, clusters of unequal size."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+
+@dataclass(frozen=True)
+class Design:
+    """Columns of an IV model with true coefficients 1, -0.5 on the endogenous regressors."""
+
+    y: pd.Series
+    X: pd.DataFrame
+    D: pd.DataFrame
+    W: pd.DataFrame
+    weights: np.ndarray
+    firm: np.ndarray
+    year: np.ndarray
+
+    @property
+    def data(self) -> tuple[Any, ...]:
+        """In linearmodels' order."""
+        return self.y, self.X, self.D, self.W
+
+    @property
+    def clusters(self) -> dict[str, Any]:
+        """No, one and two ways of clustering."""
+        both = pd.DataFrame({"firm": self.firm, "year": self.year})
+        return {"none": None, "one": pd.Series(self.firm, name="firm"), "two": both}
+
+    def taken(self, rows: Any) -> Design:
+        """Some rows, renumbered."""
+        frames = {k: getattr(self, k).iloc[rows].reset_index(drop=True) for k in "yXDW"}
+        arrays = {k: getattr(self, k)[rows] for k in ("weights", "firm", "year")}
+        return replace(self, **frames, **arrays)
+
+
+def strong(n: int = 300, d: int = 1, seed: int = 0) -> Design:
+    """Partly linear, partly curved first stages in three instruments; heteroskedastic errors."""
+    rng = np.random.default_rng(seed)
+    firm = rng.integers(0, 25, n)
+    W = rng.uniform(-1, 1, (n, 3))
+    x = 0.4 * W[:, 0] + rng.normal(size=n)
+    shared = rng.normal(size=25)[firm]
+    u = (0.4 * shared + rng.normal(size=n)) * np.exp(0.3 * W[:, 1])
+    v = 0.5 * u[:, None] + 0.6 * rng.normal(size=(n, 2))
+    mu = np.column_stack([1.5 * W[:, 0] + np.cos(3 * W[:, 1]), np.sin(3 * W[:, 2]) + 1.2 * W[:, 1]])
+    D = (mu + 0.5 * x[:, None] + v)[:, :d]
+    y = D @ np.array([1.0, -0.5])[:d] + 1 + 0.3 * x + u
+    return Design(
+        y=pd.Series(y, name="y"),
+        X=pd.DataFrame({"const": 1.0, "x": x}),
+        D=pd.DataFrame(D, columns=["d1", "d2"][:d]),
+        W=pd.DataFrame(W, columns=["w1", "w2", "w3"]),
+        weights=rng.uniform(0.5, 2, n),
+        firm=np.array([f"firm {g}" for g in firm], dtype=object),
+        year=np.array([f"y{g}" for g in rng.integers(0, 12, n)], dtype=object),
+    )

@@ -1,0 +1,188 @@
+"""k-class estimation against linearmodels: coefficients and every covariance."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from linearmodels.iv import IV2SLS, IVLIML
+
+from mlinstruments import LIML, OLS, TSLS
+from mlinstruments._core import linalg, sandwich
+from mlinstruments._core.arrays import encode_labels
+from mlinstruments._core.exceptions import InputError
+from mlinstruments._core.sandwich import CovarianceSpec
+from mlinstruments.iv.estimate import kclass
+from tests.designs import strong
+from tests.tolerances import ROUNDING, SOLVE
+
+DESIGNS = {1: strong(n=180, d=1, seed=1), 2: strong(n=180, d=2, seed=2)}
+MODELS = {
+    "OLS": (OLS, 0.0, lambda y, X, D, Z, w: IV2SLS(y, X.join(D), None, None, weights=w)),
+    "2SLS": (TSLS, 1.0, lambda y, X, D, Z, w: IV2SLS(y, X, D, Z, weights=w)),
+    "LIML": (LIML, None, lambda y, X, D, Z, w: IVLIML(y, X, D, Z, weights=w)),
+}
+COVARIANCES = ["unadjusted", "robust", "one way", "two ways", "kernel, given", "kernel, automatic"]
+
+
+def options(name, design):
+    """A covariance in linearmodels' words and in ours (clusters, cov_type, bandwidth)."""
+    firm, year = encode_labels(design.firm), encode_labels(design.year)
+    if name == "one way":
+        return {"cov_type": "clustered", "clusters": firm}, (design.clusters["one"], None, None)
+    if name == "two ways":
+        both = np.column_stack([firm, year])
+        return {"cov_type": "clustered", "clusters": both}, (design.clusters["two"], None, None)
+    if name.startswith("kernel"):
+        bandwidth = 4 if name == "kernel, given" else None
+        theirs = {"cov_type": "kernel", "kernel": "bartlett", "bandwidth": bandwidth}
+        return theirs, (None, "kernel", bandwidth)
+    return {"cov_type": name}, (None, name, None)
+
+
+@pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
+@pytest.mark.parametrize("debiased", [False, True], ids=["large", "debiased"])
+@pytest.mark.parametrize("covariance", COVARIANCES)
+@pytest.mark.parametrize("just", [False, True], ids=["over-identified", "just-identified"])
+@pytest.mark.parametrize("d", [1, 2])
+@pytest.mark.parametrize("model", MODELS)
+def test_like_linearmodels(model, d, just, covariance, debiased, weighted):
+    design, (ours, _, theirs) = DESIGNS[d], MODELS[model]
+    y, X, D, W = design.data
+    W = W.iloc[:, :d] if just else W
+    weights = design.weights if weighted else None
+    words, (clusters, cov_type, bandwidth) = options(covariance, design)
+    expected = theirs(y, X, D, W, weights).fit(debiased=debiased, **words)
+    found = ours().fit(
+        y, X, D, W,
+        weights=weights, clusters=clusters, cov_type=cov_type, debiased=debiased, bandwidth=bandwidth,
+    )  # fmt: skip
+    order = list(found.params.index)
+    np.testing.assert_allclose(found.params, expected.params[order], rtol=SOLVE)
+    np.testing.assert_allclose(found.cov, expected.cov.loc[order, order], rtol=SOLVE, atol=1e-12)
+    np.testing.assert_allclose(found.std_errors, expected.std_errors[order], rtol=SOLVE)
+    np.testing.assert_allclose(found.tstats, expected.tstats[order], rtol=SOLVE)
+    # The p-value of a large ratio loses as many digits as the ratio squared has.
+    np.testing.assert_allclose(found.pvalues, expected.pvalues[order], rtol=1e-5, atol=1e-12)
+    interval = expected.conf_int().loc[order]
+    np.testing.assert_allclose(found.conf_int(), interval, rtol=SOLVE, atol=SOLVE)
+    np.testing.assert_allclose(found.resids, expected.resids, rtol=SOLVE, atol=SOLVE)
+
+
+def arrays(d, q):
+    y, X, D, W = (np.asarray(part, dtype=float) for part in DESIGNS[d].data)
+    return y, X, D, W[:, :q]
+
+
+@pytest.mark.parametrize("weights", [None, DESIGNS[1].weights], ids=["plain", "weighted"])
+@pytest.mark.parametrize("kappa", [0.0, 0.5, 0.9, 1.0, 1.02, None])
+def test_kclass_by_its_textbook_formula(kappa, weights):
+    y, X, D, Z = arrays(1, 3)
+    root = np.ones(len(y)) if weights is None else np.sqrt(weights)
+    fit = kclass(y, X, D, Z, CovarianceSpec("unadjusted"), weights, kappa)
+    regressors, instruments = (np.hstack(pair) * root[:, None] for pair in ((X, D), (X, Z)))
+    outcome = y * root
+    outside = np.eye(len(y)) - instruments @ np.linalg.pinv(instruments)
+    middle = np.eye(len(y)) - fit.kappa * outside
+    bread = np.linalg.inv(regressors.T @ middle @ regressors)
+    params = bread @ regressors.T @ middle @ outcome
+    np.testing.assert_allclose(fit.params, params, rtol=SOLVE)
+    rest = outcome - regressors @ params
+    np.testing.assert_allclose(fit.cov, bread * (rest @ rest) / len(y), rtol=SOLVE, atol=1e-12)
+    if kappa is None:
+        assert fit.kappa > 1
+    else:
+        assert fit.kappa == kappa
+
+
+def test_liml_minimises_the_variance_ratio():
+    y, X, D, Z = arrays(1, 3)
+    fit = kclass(y, X, D, Z, CovarianceSpec(), kappa=None)
+
+    def ratio(tau):
+        e = y - tau * D[:, 0]
+        before, after = (float(np.linalg.lstsq(r, e)[1][0]) for r in (X, np.hstack([X, Z])))
+        return before / after
+
+    tau = fit.params[-1]
+    assert ratio(tau) == pytest.approx(fit.kappa, rel=SOLVE)
+    assert all(ratio(tau + step) > ratio(tau) for step in (-1, -0.1, -1e-3, 1e-3, 0.1, 1))
+
+
+@pytest.mark.parametrize("d", [1, 2])
+def test_just_identified_tsls_is_liml(d):
+    y, X, D, Z = arrays(d, d)
+    for spec in (CovarianceSpec("unadjusted"), CovarianceSpec("robust", debiased=True)):
+        tsls, liml = (kclass(y, X, D, Z, spec, kappa=kappa) for kappa in (1.0, None))
+        assert liml.kappa == pytest.approx(1, rel=SOLVE)
+        np.testing.assert_allclose(liml.params, tsls.params, rtol=SOLVE)
+        np.testing.assert_allclose(liml.cov, tsls.cov, rtol=SOLVE, atol=1e-12)
+
+
+@pytest.mark.parametrize("block", [7, 64])
+def test_blocks_of_rows_change_nothing(monkeypatch, block):
+    data = arrays(2, 3)
+    whole = kclass(*data, CovarianceSpec(), DESIGNS[2].weights)
+    for module in (linalg, sandwich):
+        monkeypatch.setattr(module, "BLOCK", block)
+    parts = kclass(*data, CovarianceSpec(), DESIGNS[2].weights)
+    np.testing.assert_allclose(parts.params, whole.params, rtol=SOLVE)
+    np.testing.assert_allclose(parts.cov, whole.cov, rtol=SOLVE)
+
+
+def test_weights_are_those_of_repeated_rows():
+    y, X, D, Z = arrays(1, 3)
+    counts = np.random.default_rng(0).integers(1, 4, len(y))
+    repeated = [np.repeat(part, counts, axis=0) for part in (y, X, D, Z)]
+    for kappa in (0.0, 1.0, None):
+        once = kclass(y, X, D, Z, CovarianceSpec(), counts / counts.mean(), kappa)
+        many = kclass(*repeated, CovarianceSpec(), None, kappa)
+        np.testing.assert_allclose(once.params, many.params, rtol=SOLVE)
+
+
+def test_the_scale_of_weights_does_not_matter():
+    design = DESIGNS[1]
+    first = TSLS().fit(*design.data, weights=design.weights)
+    second = TSLS().fit(*design.data, weights=1e6 * design.weights)
+    np.testing.assert_allclose(first.cov, second.cov, rtol=ROUNDING)
+
+
+def test_redundant_instruments_are_dropped():
+    y, X, D, W = DESIGNS[1].data
+    court = np.array(list("abc"))[np.arange(len(y)) % 3]
+    doubled = W.assign(sum=W["w1"] + W["w2"], court=court)
+    plain = W.assign(b=court == "b", c=court == "c")
+    np.testing.assert_allclose(
+        TSLS().fit(y, X, D, doubled).cov, TSLS().fit(y, X, D, plain).cov, rtol=SOLVE
+    )
+
+
+@pytest.mark.parametrize("model", [TSLS, LIML])
+def test_too_few_independent_instruments_are_refused(model):
+    y, X, D, W = DESIGNS[2].data
+    with pytest.raises(InputError) as caught:
+        model().fit(y, X, D, W[["w1"]].assign(double=2 * W["w1"]))
+    for word in ("2 endogenous", "1 independent", "w1", "double"):
+        assert word in str(caught.value)
+
+
+@pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
+@pytest.mark.parametrize("debiased", [False, True], ids=["large", "debiased"])
+@pytest.mark.parametrize("covariance", COVARIANCES[:-1])
+def test_first_stage_f_is_the_wald_test_of_the_instruments(covariance, debiased, weighted):
+    design = DESIGNS[2]
+    y, X, D, W = design.data
+    weights = design.weights if weighted else None
+    words, (clusters, cov_type, bandwidth) = options(covariance, design)
+    found = TSLS().fit(
+        y, X, D, W,
+        weights=weights, clusters=clusters, cov_type=cov_type, debiased=debiased, bandwidth=bandwidth,
+    ).first_stage  # fmt: skip
+    for name in D:
+        first = IV2SLS(D[name], X.join(W), None, None, weights=weights)
+        first = first.fit(debiased=debiased, **words)
+        b, cov = first.params[list(W)], first.cov.loc[list(W), list(W)]
+        expected = b @ np.linalg.solve(cov, b) / 3
+        assert found.f[name] == pytest.approx(expected, rel=SOLVE)
+        alone = IV2SLS(D[name], X, None, None, weights=weights).fit()
+        r2 = 1 - first.resid_ss / alone.resid_ss
+        assert found.partial_r2[name] == pytest.approx(r2, rel=SOLVE)

@@ -1,0 +1,31 @@
+"""Every tolerance of the tests, with its reason. EPS is the spacing of doubles, 2.2e-16."""
+
+# The same sums in another order: n <= 1e3 additions round to at most n EPS.
+ROUNDING = 1e-12
+
+# Least squares by two routes (QR, normal equations, explicit inverses) on designs of condition
+# number kappa <= 1e3: coefficients differ by about kappa^2 EPS = 2e-10, variances by a few times
+# that.
+SOLVE = 1e-8
+
+# An estimate reached through residualised instruments and one reached from them as regressors
+# again: two of the above in a row.
+IDENTITY = 1e-9
+
+# A root t of a quadratic (matrix) polynomial carries EPS times its condition number, at most 1e6
+# in the cases kept; p-values and statistics at the root inherit it.
+ROOT = 1e-7
+
+# Numerical derivative of a quadratic by central differences of step 1e-5: exact but for rounding,
+# EPS * loss / step = 1e-9 for a loss of order 1e2.
+DERIVATIVE = 1e-6
+
+# LightGBM keeps gradients as 32-bit floats (spacing 6e-8 relative), summed over rows and rounds.
+FLOAT32 = 1e-5
+
+# Numbers printed with k decimals: half a unit of the last of them, and a hair for binary rounding.
+PRINTED = {0: 0.5001, 1: 0.05001, 2: 0.005001, 3: 0.0005001, 4: 0.00005001}
+
+# Backfitting of a linear learner is Gauss-Seidel; it is stopped where fits move by 1e-6 of the
+# target's standard deviation, and converges geometrically at rate R^2(W | X) < 1/2 in the design.
+BACKFITTING = 1e-5
