@@ -5,6 +5,22 @@ from .iv.compare import compare
 from .iv.confidence_set import ConfidenceSet
 from .iv.mliv import MLIV
 from .iv.results import IVResults, MLIVResults
+from .preferences.choices import AllocationChoices, ChoiceData
+from .preferences.logit import PreferenceLogit
+from .preferences.results import PreferenceResults
 
 __version__ = "0.1.0"
-__all__ = ["LIML", "MLIV", "OLS", "TSLS", "ConfidenceSet", "IVResults", "MLIVResults", "compare"]
+__all__ = [
+    "LIML",
+    "MLIV",
+    "OLS",
+    "TSLS",
+    "AllocationChoices",
+    "ChoiceData",
+    "ConfidenceSet",
+    "IVResults",
+    "MLIVResults",
+    "PreferenceLogit",
+    "PreferenceResults",
+    "compare",
+]

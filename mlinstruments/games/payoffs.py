@@ -1,7 +1,7 @@
 """Payoffs of strategy pairs, and how far one comes out behind or ahead.
 
-A strategy is a vector of probabilities, one a node, covering both roles. Every game is written once,
-as the outcomes of either role: probabilities with own and the other's payoff.
+A strategy is a vector of probabilities, one a node, covering both roles. Every game is written
+once, as the outcomes of either role: probabilities with own and the other's payoff.
 """
 
 from __future__ import annotations

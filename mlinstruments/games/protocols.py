@@ -11,7 +11,7 @@ import csv
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import resources
-from itertools import product
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +98,7 @@ class Protocol:
             raise InputError(f"protocol {self.id!r}: payoffs must be finite numbers.")
         order = self.rules.order
         values = [getattr(self, name) for name in order]
-        if any(a <= b for a, b in zip(values, values[1:], strict=False)):
+        if any(a <= b for a, b in pairwise(values)):
             shown = ", ".join(f"{n}={v:g}" for n, v in zip(order, values, strict=True))
             raise InputError(
                 f"protocol {self.id!r}: payoffs of {self.game} must satisfy {' > '.join(order)};"
@@ -106,8 +106,8 @@ class Protocol:
             )
         if self.game == "public_goods" and not np.isclose(self.T - self.R, self.P - self.S):
             raise InputError(
-                f"protocol {self.id!r}: in a linear public good contributing costs the same whatever"
-                f" the other does, T - R = P - S; got {self.T - self.R:g} and"
+                f"protocol {self.id!r}: in a linear public good contributing costs the same"
+                f" whatever the other does, T - R = P - S; got {self.T - self.R:g} and"
                 f" {self.P - self.S:g}. Use game='matrix' for other payoffs."
             )
 
@@ -143,8 +143,8 @@ def protocols_from_rows(rows: Iterable[dict[str, Any]], source: str) -> tuple[Pr
     made = []
     for number, row in enumerate(rows, start=2):  # row 1 of a file is its header
         try:
-            payoffs = [float(row[name]) for name in ("T", "R", "P", "S")]
-            made.append(Protocol(row["game"], *payoffs, id=str(row["protocol_id"])))
+            T, R, P, S = (float(row[name]) for name in ("T", "R", "P", "S"))
+            made.append(Protocol(row["game"], T, R, P, S, id=str(row["protocol_id"])))
         except KeyError as missing:
             raise InputError(
                 f"{source}, line {number}: no column {missing}; a grid has protocol_id, game, T, R,"
@@ -174,8 +174,8 @@ def default_grid() -> tuple[Protocol, ...]:
     (18, 'spd_1')
     """
     source = resources.files(__package__) / "grids" / "illustrative.csv"
-    with source.open(newline="", encoding="utf-8") as file:
-        return protocols_from_rows(csv.DictReader(file), "illustrative.csv")
+    rows = csv.DictReader(source.read_text(encoding="utf-8").splitlines())
+    return protocols_from_rows(rows, "illustrative.csv")
 
 
 def sample_protocols(
@@ -209,7 +209,8 @@ def sample_protocols(
     for _ in range(1000 * n):
         drawn = _ordered_draw(game, rng.choice(values, size=4))
         if drawn is not None and drawn not in seen:
-            seen[drawn] = Protocol(game, *drawn, id=f"{game}_{'_'.join(map(str, drawn))}")
+            T, R, P, S = drawn
+            seen[drawn] = Protocol(game, T, R, P, S, id=f"{game}_{T}_{R}_{P}_{S}")
         if len(seen) == n:
             return tuple(seen.values())
     raise InputError(

@@ -66,8 +66,8 @@ def subgame_perfect(protocol: Protocol) -> FloatArray:
     if R <= T and S <= P and (R < T or S < P):
         return np.array([0.0])
     raise InputError(
-        f"protocol {protocol.id!r} has no dominant action, so backward induction does not settle it:"
-        " give beliefs explicitly."
+        f"protocol {protocol.id!r} has no dominant action, so backward induction does not"
+        " settle it: give beliefs explicitly."
     )
 
 

@@ -1,7 +1,7 @@
 """Utilities linear in their parameters: what is left to estimate is a conditional logit.
 
-u = z_0 + sum_k theta_k z_k, with z_0 the own payoff in points. With random utility of scale lambda the
-choice probabilities are a logit in z with coefficients lambda (1, theta).
+u = z_0 + sum_k theta_k z_k, with z_0 the own payoff in points. With random utility of scale lambda
+the choice probabilities are a logit in z with coefficients lambda (1, theta).
 """
 
 from __future__ import annotations

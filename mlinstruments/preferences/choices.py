@@ -556,14 +556,14 @@ def _node_design(whole: Design) -> Design:
     width = np.array([len(s[0]) for s in whole.actions])[whole.choice_set]
     rows = [np.flatnonzero(width > node) for node in range(3)]
     row = np.concatenate(rows)
-    node = np.repeat(np.arange(3), [len(r) for r in rows])
+    at = np.repeat(np.arange(3), [len(r) for r in rows])
     cell, strategy = whole.choice_set[row], whole.action[row]
     return Design(
         np.stack(pairs),
         np.ones((len(pairs), 2), dtype=bool),
         whole.parameters,
-        where[cell, node, strategy],
-        bits[cell, strategy, node],
+        where[cell, at, strategy],
+        bits[cell, strategy, at],
         whole.count[row],
         {name: column[row] for name, column in whole.labels.items()},
         tuple(titles),

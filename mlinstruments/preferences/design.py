@@ -60,7 +60,7 @@ class Design:
         """Choices by set and alternative, (C, A): sufficient for the likelihood."""
         C, A = self.available.shape
         cell = self.choice_set * A + self.action
-        return np.bincount(cell, self.count, C * A).reshape(C, A)
+        return np.asarray(np.bincount(cell, self.count, C * A).reshape(C, A), dtype=np.float64)
 
     def restricted(self, rows: BoolArray) -> Design:
         """Only some rows (N,), with every choice set kept."""

@@ -188,8 +188,8 @@ def incentive_sensitivity(fit: PreferenceResults) -> IncentiveSensitivity:
     Model-free: the slope of the share of an action on its own-payoff gap, weighted least squares
     over cells of protocol, belief and node, with an intercept for each node of each game, clustered
     by protocol with t(protocols - 1) p-values; Spearman's correlation of the same over protocols
-    and nodes, whose p-value takes them as independent; the share of choices that maximise expected own
-    payoff; the expected own payoff forgone over the range in the set, 0 best and 1 worst (sets
+    and nodes, whose p-value takes them as independent; the share of choices that maximise expected
+    own payoff; the expected own payoff forgone over the range in the set, 0 best and 1 worst (sets
     without a range left out); and chi-squares of equal action rates across the protocols of a game.
 
     Parameters

@@ -39,7 +39,7 @@ def coefficient_covariance(
 
 def hessian_covariance(found: Likelihood) -> FloatArray:
     """Inverse observed information: right where every choice is independent and the model is."""
-    return np.linalg.pinv(-found.hessian, hermitian=True)
+    return np.asarray(np.linalg.pinv(-found.hessian, hermitian=True), dtype=np.float64)
 
 
 def reported(theta: FloatArray) -> FloatArray:

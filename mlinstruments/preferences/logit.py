@@ -28,8 +28,8 @@ FEW_CLUSTERS = 10
 class PreferenceLogit:
     """Random utility over the strategies of games: scale, Kantian weight, inequity aversion.
 
-    Utility is (1 - kappa) pi(x, y) + kappa pi(x, x) - alpha Behind - beta Ahead and the choice among
-    whole strategies a logit of scale lambda (1 / points). The likelihood is concave in
+    Utility is (1 - kappa) pi(x, y) + kappa pi(x, x) - alpha Behind - beta Ahead and the choice
+    among whole strategies a logit of scale lambda (1 / points). The likelihood is concave in
     lambda (1, kappa, alpha, beta), so the maximum found is the maximum.
 
     Parameters

@@ -127,8 +127,8 @@ def plot_choice_curve(fit: PreferenceResults, bins: int = 10, ax: Any = None) ->
     >>> from mlinstruments.preferences import PreferenceLogit, simulate_choices
     >>> data = simulate_choices(default_grid(), scale=0.1, draws=9)
     >>> fit = PreferenceLogit(parameters=("kappa",)).fit(data)
-    >>> plot_choice_curve(fit).get_ylim()
-    (-0.03, 1.03)
+    >>> plot_choice_curve(fit).get_xlabel()
+    'own-payoff gap of the action (points)'
     """
     check_count(bins, "bins", 2)
     ax = _pyplot().subplots(figsize=(6.0, 4.0), layout="constrained")[1] if ax is None else ax
@@ -187,8 +187,8 @@ def plot_posteriors(mixture: Any, ax: Any = None) -> Any:
     >>> import pandas as pd
     >>> from types import SimpleNamespace
     >>> tau = pd.DataFrame({1: [0.9, 0.2], 2: [0.1, 0.8]})
-    >>> plot_posteriors(SimpleNamespace(posteriors=tau, shares=[0.6, 0.4])).get_ylim()
-    (0.0, 1.0)
+    >>> plot_posteriors(SimpleNamespace(posteriors=tau, shares=[0.6, 0.4])).get_xlabel()
+    '2 subjects, by most probable type'
     """
     plt = _pyplot()
     ax = plt.subplots(figsize=(7.0, 2.8), layout="constrained")[1] if ax is None else ax
