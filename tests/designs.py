@@ -29,8 +29,9 @@ class Design:
     @property
     def clusters(self) -> dict[str, Any]:
         """No, one and two ways of clustering."""
-        both = pd.DataFrame({"firm": self.firm, "year": self.year})
-        return {"none": None, "one": pd.Series(self.firm, name="firm"), "two": both}
+        # Copies: before pandas 3 a change made to a Series would reach the arrays behind it.
+        both = pd.DataFrame({"firm": self.firm.copy(), "year": self.year.copy()})
+        return {"none": None, "one": pd.Series(self.firm.copy(), name="firm"), "two": both}
 
     def taken(self, rows: Any) -> Design:
         """Some rows, renumbered."""

@@ -84,6 +84,8 @@ def orthonormal_basis(
     kept = _independent(factor)
     if len(kept) < basis.shape[1]:
         basis, factor = basis[:, kept], factor[:, kept]
+    if len(kept) == 0:
+        return basis
     for _ in range(2):
         r = linalg.qr(factor, mode="r")[0][: factor.shape[1]]
         inverse = linalg.solve_triangular(r, np.eye(len(r)))
@@ -134,9 +136,9 @@ def dependent_columns(columns: FloatArray) -> list[int]:
 def has_constant(columns: FloatArray) -> bool:
     """Whether a constant lies in the span of ``columns`` (n, p)."""
     n = len(columns)
-    factor = triangular_factor([columns, np.ones(n)])
     if columns.shape[1] == 0 or n == 0:
         return False
+    factor = triangular_factor([columns, np.ones(n)])
     constant, others = factor[:, -1], factor[:, :-1]
     rest = constant - others @ linalg.lstsq(others, constant)[0]
     return bool(np.linalg.norm(rest) < 1e-8 * np.sqrt(n))
@@ -180,6 +182,8 @@ def triangular_factor(columns: list[FloatArray], weights: FloatArray | None = No
 def append_rows(factor: FloatArray, block: FloatArray) -> FloatArray:
     """R of the QR decomposition of the rows behind ``factor`` (r, m) and ``block`` (b, m)."""
     stacked = np.vstack([factor, block])
+    if stacked.shape[1] == 0:
+        return np.empty((0, 0))
     r = linalg.qr(stacked, mode="r", overwrite_a=True, check_finite=False)[0]
     return np.asarray(r[: stacked.shape[1]])
 

@@ -98,7 +98,7 @@ def test_missing_rows_are_dropped_everywhere():
     y[3] = X.loc[50, "x"] = D.loc[77, "d1"] = W.loc[120, "w2"] = np.nan
     weights = design.weights.copy()
     weights[200] = np.nan
-    firm = pd.Series(design.firm, name="firm")
+    firm = pd.Series(design.firm, name="firm").copy()
     firm[201] = None
     rows = np.setdiff1d(np.arange(240), [3, 50, 77, 120, 200, 201])
     with pytest.warns(MissingRowsWarning, match="Dropped 6 of 240"):
