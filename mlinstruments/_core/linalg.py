@@ -11,8 +11,8 @@ from .typing import FloatArray, IntArray
 
 # A column whose residual on the others is below this share of its own length counts as collinear.
 RANK_TOLERANCE = 1e-9
-# Rows handled at a time where n x p temporaries would matter.
-BLOCK = 65_536
+# Rows handled at a time where n x p temporaries would matter; larger ones are no faster.
+BLOCK = 16_384
 
 
 @dataclass(frozen=True)
@@ -84,15 +84,18 @@ def orthonormal_basis(
     kept = _independent(factor)
     if len(kept) < basis.shape[1]:
         basis, factor = basis[:, kept], factor[:, kept]
-    if len(kept) == 0:
-        return basis
-    for _ in range(2):
-        r = linalg.qr(factor, mode="r")[0][: factor.shape[1]]
-        inverse = linalg.solve_triangular(r, np.eye(len(r)))
-        for start in range(0, len(basis), BLOCK):
-            basis[start : start + BLOCK] = basis[start : start + BLOCK] @ inverse
-        factor = triangular_factor([basis])
+    if len(kept) > 0:
+        _divide_by_factor(basis, factor)
+        _divide_by_factor(basis, triangular_factor([basis]))
     return basis
+
+
+def _divide_by_factor(basis: FloatArray, factor: FloatArray) -> None:
+    """Multiply ``basis`` (n, p) in place by the inverse of the R of ``factor`` (r, p)."""
+    r = linalg.qr(factor, mode="r")[0][: factor.shape[1]]
+    inverse = linalg.solve_triangular(r, np.eye(len(r)))
+    for start in range(0, len(basis), BLOCK):
+        basis[start : start + BLOCK] = basis[start : start + BLOCK] @ inverse
 
 
 def _independent(factor: FloatArray) -> IntArray:

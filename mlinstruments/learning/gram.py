@@ -21,6 +21,8 @@ from .series import series_dictionary
 
 # Penalties tried where none is given, each relative to the number of training rows.
 PENALTIES = np.logspace(-4, 2, 19)
+# Eigenvalues below this share of the largest are zero up to rounding.
+EIGEN_TOLERANCE = 1e-13
 
 
 @dataclass(frozen=True)
@@ -219,22 +221,32 @@ class NormalEquations:
         if (penalties == 0).all():
             # Squaring the condition number in a Gram matrix would cost half of the digits.
             return np.asarray(linalg.lstsq(self._dictionary, self._outcome)[0])
-        values, vectors = np.linalg.eigh(self.gram)
-        shrunk = np.maximum(values, 0)[:, None] + self.rows * penalties[None, :]
+        values, vectors = self._eigen()
+        shrunk = values[:, None] + self.rows * penalties[None, :]
         return np.asarray(vectors @ ((vectors.T @ self.cross) / shrunk))
 
     def path_errors(self, other: NormalEquations) -> FloatArray:
         """Squared error on the rows of ``other`` for every penalty, shape (penalties, t)."""
-        values, vectors = np.linalg.eigh(self.gram)
+        values, vectors = self._eigen()
         rotated_cross = vectors.T @ self.cross
         other_gram = vectors.T @ other.gram @ vectors
         other_cross = vectors.T @ other.cross
         errors = np.empty((len(PENALTIES), self.cross.shape[1]))
         for i, penalty in enumerate(PENALTIES):
-            b = rotated_cross / (np.maximum(values, 0) + self.rows * penalty)[:, None]
+            b = rotated_cross / (values + self.rows * penalty)[:, None]
             fitted = np.einsum("ij,ij->j", b, other_gram @ b)
             errors[i] = other.squares - 2 * np.einsum("ij,ij->j", b, other_cross) + fitted
         return errors
+
+    def _eigen(self) -> tuple[FloatArray, FloatArray]:
+        """Eigenvalues and eigenvectors of the Gram matrix that the rows reach."""
+        if self.rows >= len(self.gram):
+            values, vectors = np.linalg.eigh(self.gram)
+            return np.maximum(values, 0), vectors
+        # Fewer rows than columns: the same from the smaller matrix of products of rows.
+        values, left = np.linalg.eigh(self._dictionary @ self._dictionary.T)
+        kept = values > EIGEN_TOLERANCE * values[-1]
+        return values[kept], self._dictionary.T @ (left[:, kept] / np.sqrt(values[kept]))
 
 
 def _check_penalty(penalty: float | None) -> None:

@@ -154,11 +154,13 @@ def many_weak(
     errors: str = "homoskedastic",
     correlation: float = 0.95,
     q: int = 5,
+    linear: bool = False,
 ) -> Design:
     """Instruments from irrelevant to strong under strong endogeneity, for the size of tests.
 
-    W ~ U(-1, 1)^q, f = strength (sqrt2 cos(pi W1) + sign(W2 W3)) / sqrt2 with strength
-    sqrt(concentration / n), (U, V) bivariate normal with unit variances, D = f + V, Y = D + U.
+    W ~ U(-1, 1)^q, f = strength (sqrt2 cos(pi W1) + sign(W2 W3)) / sqrt2 or, with ``linear``,
+    f = strength (W1 + W2 + W3), with strength sqrt(concentration / n), (U, V) bivariate normal with
+    unit variances, D = f + V, Y = D + U.
 
     Parameters
     ----------
@@ -173,6 +175,8 @@ def many_weak(
         Of U and V given W (``sign``: its absolute value).
     q : int
         Instruments, 3 or more; those after the third are irrelevant.
+    linear : bool
+        A first stage for learners linear in W, to which the other one is invisible.
 
     Returns
     -------
@@ -194,11 +198,11 @@ def many_weak(
         raise InputError(f"concentration must be 0 or more; got {concentration!r}.")
     settings = f"n={n}, concentration={concentration:g}, errors={errors!r}"
     return Design(
-        name=f"many_weak({settings}, correlation={correlation:g}, q={q})",
+        name=f"many_weak({settings}, correlation={correlation:g}, q={q}, linear={linear})",
         description="Instruments of any strength with strongly correlated errors.",
         n=n,
         truth=1.0,
-        sampler=partial(_many_weak, n, concentration, errors, correlation, q),
+        sampler=partial(_many_weak, n, concentration, errors, correlation, q, linear),
     )
 
 
@@ -227,10 +231,12 @@ def _many_weak(
     errors: str,
     correlation: float,
     q: int,
+    linear: bool,
     rng: np.random.Generator,
 ) -> Sample:
     W = rng.uniform(-1, 1, (n, q))
-    f = np.sqrt(concentration / n) * _wave_and_sign(W) / np.sqrt(2)
+    shape = W[:, :3].sum(axis=1) if linear else _wave_and_sign(W) / np.sqrt(2)
+    f = np.sqrt(concentration / n) * shape
     U, V = _correlated(correlation * np.sign(W[:, 0]) if errors == "sign" else correlation, n, rng)
     if errors == "heteroskedastic":
         scale = np.exp(LOG_SCALE * W[:, 0]) / np.sqrt(MEAN_SQUARE)

@@ -62,6 +62,22 @@ def test_ols_is_least_squares_on_instruments_and_controls(weights, learner):
         np.testing.assert_allclose(found.predictions[j, 0], expected, atol=SOLVE)
 
 
+@pytest.mark.parametrize("rows", [20, 150], ids=["fewer rows than columns", "more"])
+def test_the_smaller_side_decomposed_gives_the_explicit_solution_and_errors(rows):
+    rng = np.random.default_rng(8)
+    dictionary, outcome = rng.normal(size=(rows, 40)), rng.normal(size=(rows, 2))
+    other = NormalEquations(rng.normal(size=(60, 40)), rng.normal(size=(60, 2)))
+    equations = NormalEquations(dictionary, outcome)
+    errors = equations.path_errors(other)
+    for i, penalty in enumerate(PENALTIES):
+        shifted = dictionary.T @ dictionary + rows * penalty * np.eye(40)
+        expected = np.linalg.solve(shifted, dictionary.T @ outcome)
+        found = equations.solve(np.full(2, penalty))
+        np.testing.assert_allclose(found, expected, atol=SOLVE)
+        left = ((other._outcome - other._dictionary @ expected) ** 2).sum(axis=0)
+        np.testing.assert_allclose(errors[i], left, rtol=SOLVE)
+
+
 def test_controls_added_to_the_target_change_nothing():
     shifted = TARGETS + (X @ [3.0, -5.0])[:, None]
     for learner in (OLS(), Ridge(0.1), Ridge()):

@@ -20,6 +20,7 @@ DESIGNS = {
         LARGE, concentration=0.1 * LARGE, errors="heteroskedastic"
     ),
     "sign": designs.many_weak(LARGE, concentration=0.1 * LARGE, errors="sign", q=8),
+    "linear": designs.many_weak(LARGE, concentration=0.1 * LARGE, linear=True),
 }
 
 
@@ -113,6 +114,13 @@ def test_many_weak_errors(kind):
     assert sample.oracle.var() == pytest.approx(0.1, rel=0.02)
 
 
+def test_a_linear_first_stage_is_the_sum_of_three_instruments():
+    sample = draw("linear")
+    correlations = np.corrcoef(sample.W.T, sample.oracle)[-1, :-1]
+    np.testing.assert_allclose(correlations, [3**-0.5] * 3 + [0, 0], atol=0.01)
+    assert sample.oracle.var() == pytest.approx(0.1, rel=0.02)
+
+
 def test_many_weak_without_concentration_has_no_first_stage():
     sample = designs.many_weak().draw(np.random.default_rng(0))
     assert (sample.oracle == 0).all()
@@ -150,6 +158,6 @@ def test_bad_settings_say_what_is_wrong(call, words):
 def test_design_says_what_it_is():
     design = designs.many_weak(n=300, concentration=20, errors="sign")
     assert design.name == (
-        "many_weak(n=300, concentration=20, errors='sign', correlation=0.95, q=5)"
+        "many_weak(n=300, concentration=20, errors='sign', correlation=0.95, q=5, linear=False)"
     )
     assert design.description.endswith(".")
