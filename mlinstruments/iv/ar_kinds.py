@@ -14,7 +14,7 @@ from mlinstruments._core.arrays import encode_labels
 from mlinstruments._core.exceptions import InputError
 from mlinstruments._core.linalg import residuals
 from mlinstruments._core.sandwich import CovarianceSpec
-from mlinstruments._core.typing import BoolArray, FloatArray, IntArray
+from mlinstruments._core.typing import FloatArray, IntArray
 
 from . import anderson_rubin as ar
 from . import orthogonal
@@ -102,31 +102,39 @@ def by_fold_moments(
     if spec.kind == "kernel":
         return "a kernel covariance needs neighbouring rows in one fold; use 'corrected'."
     found = []
-    constant = np.ones((len(y), 1))
     for k in range(int(cell.max()) + 1):
-        rows = cell == k
-        if rows.sum() <= X.shape[1] + D.shape[1] + 1:
+        rows = np.flatnonzero(cell == k)
+        if len(rows) <= X.shape[1] + D.shape[1] + 1:
             return (
-                f"fold {k} has {int(rows.sum())} rows for {X.shape[1]} covariates; use fewer"
+                f"fold {k} has {len(rows)} rows for {X.shape[1]} covariates; use fewer"
                 " folds or 'corrected'."
             )
         inside = _inside(spec, rows)
         if inside is None:
             return f"fold {k} holds a single cluster; use fewer folds or 'corrected'."
         w = None if weights is None else weights[rows]
-        exog = np.hstack([constant[rows], X[rows]])
-        # The fold's own mean goes too, as it does from the pooled instrument.
-        cleaned = residuals(np.column_stack([z[rows], y[rows], D[rows]]), exog, w)
-        if w is not None:
-            cleaned = cleaned * np.sqrt(w)[:, None]
-        q = z.shape[1]
-        found.append(
-            ar.moments(cleaned[:, :q], cleaned[:, q], cleaned[:, q + 1 :], inside, X.shape[1])
-        )
+        found.append(_moments_inside(z[rows], y[rows], D[rows], X[rows], inside, w))
     return tuple(found)
 
 
-def _inside(spec: CovarianceSpec, rows: BoolArray) -> CovarianceSpec | None:
+def _moments_inside(
+    z: FloatArray,
+    y: FloatArray,
+    D: FloatArray,
+    X: FloatArray,
+    spec: CovarianceSpec,
+    weights: FloatArray | None,
+) -> Moments:
+    # The fold's own mean goes too, as it does from the pooled instrument.
+    exog = np.column_stack([np.ones(len(X)), X])
+    cleaned = residuals(np.column_stack([z, y, D]), exog, weights)
+    if weights is not None:
+        cleaned = cleaned * np.sqrt(weights)[:, None]
+    q = z.shape[1]
+    return ar.moments(cleaned[:, :q], cleaned[:, q], cleaned[:, q + 1 :], spec, X.shape[1])
+
+
+def _inside(spec: CovarianceSpec, rows: IntArray) -> CovarianceSpec | None:
     """The covariance among some rows; None where they form a single cluster."""
     if spec.kind != "clustered":
         return spec
