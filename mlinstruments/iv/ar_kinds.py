@@ -7,6 +7,7 @@ level need no data.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -65,6 +66,17 @@ class ARKind:
     def confidence_set(self, level: float, coordinate: int = 0) -> ConfidenceSet:
         """The set for one coefficient; a projection where there are several."""
         self._require()
+        question = (level, coordinate)
+        if question not in self._answers:
+            self._answers[question] = self._invert(level, coordinate)
+        return self._answers[question]
+
+    @cached_property
+    def _answers(self) -> dict[tuple[float, int], ConfidenceSet]:
+        """Sets by level and coordinate, kept because a projection takes a fifth of a second."""
+        return {}
+
+    def _invert(self, level: float, coordinate: int) -> ConfidenceSet:
         words = WORDS[self.kind]
         if self.directions is not None:
             return orthogonal.confidence_set(self.directions, level, words)
