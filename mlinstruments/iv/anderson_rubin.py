@@ -259,9 +259,12 @@ def _real_roots(p0: FloatArray, p1: FloatArray, p2: FloatArray) -> FloatArray:
     if q == 1:
         roots = np.roots([p2[0, 0], p1[0, 0], p0[0, 0]]).astype(complex)
     else:
-        zero, one = np.zeros((q, q)), np.eye(q)
+        # Filled by hand: np.block and block_diag take longer than the eigenvalues.
+        companion, mass = np.zeros((2 * q, 2 * q)), np.eye(2 * q)
+        companion[:q, q:] = np.eye(q)
+        companion[q:, :q], companion[q:, q:], mass[q:, q:] = -p0, -p1, p2
         with np.errstate(all="ignore"):
-            roots = linalg.eigvals(np.block([[zero, one], [-p0, -p1]]), linalg.block_diag(one, p2))
+            roots = linalg.eigvals(companion, mass)
     finite = roots[np.isfinite(roots)]
     real = np.abs(finite.imag) <= 1e-8 * (1 + np.abs(finite.real))
     return np.sort(finite[real].real)
