@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from mlinstruments._core.arrays import check_choice, check_count
+from mlinstruments._core.arrays import check_choice, check_count, check_level
 from mlinstruments._core.exceptions import InputError, NotIdentifiedError
-from mlinstruments._core.tables import Table, number
+from mlinstruments._core.tables import Printed, Table, number
 from mlinstruments._core.typing import FloatArray, IntArray
 
 from .design import Design
@@ -43,7 +43,7 @@ class Comparison:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class PreferenceResults:
+class PreferenceResults(Printed):
     """Estimates of one type.
 
     Parameters
@@ -140,8 +140,7 @@ class PreferenceResults:
             Where the parameters are not identified; the message says why.
         """
         check_choice(method, "method", ("delta", "fieller", "bootstrap"))
-        if not 0 < level < 1:
-            raise InputError(f"level must lie between 0 and 1, such as 0.95; got {level!r}.")
+        check_level(level)
         if not self.identification.identified:
             raise NotIdentifiedError(f"no interval: {self.identification.reason}")
         if method == "bootstrap":
@@ -283,19 +282,6 @@ class PreferenceResults:
         )
         columns = ("", "Estimate", "Std. Err.", "[0.025", "0.975]")
         return Table("Preferences from choices", tuple(facts), columns, rows, notes)
-
-    def as_latex(self) -> str:
-        """The summary for a paper."""
-        return self.summary.as_latex()
-
-    def __str__(self) -> str:
-        return str(self.summary)
-
-    def __repr__(self) -> str:
-        return str(self)
-
-    def _repr_html_(self) -> str:
-        return self.summary.as_html()
 
     @property
     def __maketables_coef_table__(self) -> pd.DataFrame:
