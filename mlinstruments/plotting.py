@@ -10,7 +10,8 @@ import numpy as np
 
 from mlinstruments._core.exceptions import InputError, MissingExtraError
 from mlinstruments.iv.confidence_set import ConfidenceSet
-from mlinstruments.iv.results import IVResults, MLIVResults
+from mlinstruments.iv.mliv_results import MLIVResults
+from mlinstruments.iv.results import IVResults
 
 # Okabe and Ito's palette, told apart by every common form of colour vision and in grey.
 BLUE, ORANGE, GREY = "#0072B2", "#E69F00", "#595959"

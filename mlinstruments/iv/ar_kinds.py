@@ -11,7 +11,7 @@ from functools import cached_property
 
 import numpy as np
 
-from mlinstruments._core.arrays import encode_labels
+from mlinstruments._core.arrays import check_choice, encode_labels
 from mlinstruments._core.exceptions import InputError
 from mlinstruments._core.linalg import residuals
 from mlinstruments._core.sandwich import CovarianceSpec
@@ -96,6 +96,21 @@ def _set(moments: Moments, coordinate: int, level: float, words: str) -> Confide
     if moments.m_d.shape[1] == 1:
         return ar.confidence_set(moments, level, words)
     return ar.projection(moments, coordinate, level, words)
+
+
+def chosen_kind(kinds: tuple[ARKind, ...], name: str | None, method: str) -> ARKind:
+    """The kind called ``name``, by default the first; ``method`` is the estimator, for errors."""
+    if not kinds:
+        raise InputError(f"{method} has no instruments, so no Anderson-Rubin test.")
+    if name is None:
+        return kinds[0]
+    if len(kinds) == 1:
+        raise InputError(
+            f"ar= chooses among kinds after cross-fitting; {method} uses its instruments"
+            " as they are: leave ar out."
+        )
+    check_choice(name, "ar", KINDS)
+    return next(kind for kind in kinds if kind.kind == name)
 
 
 def by_fold_moments(

@@ -10,7 +10,8 @@ from mlinstruments._core.exceptions import InputError
 from mlinstruments._core.tables import Table, number
 
 from .confidence_set import ConfidenceSet
-from .results import IVResults, MLIVResults
+from .mliv_results import MLIVResults
+from .results import IVResults
 
 
 def compare(results: Mapping[str, IVResults], all_coefficients: bool = False) -> Table:

@@ -19,7 +19,7 @@ from mlinstruments.learning.folds import Split, given_split, random_split
 from .assemble import assemble, median_estimate
 from .data import IVData
 from .learn import COVARIATES, FirstStagePlan, bind, control_variate_targets, learn_instruments
-from .results import MLIVResults
+from .mliv_results import MLIVResults
 
 
 class MLIV(BaseEstimator):  # type: ignore[misc]
