@@ -13,35 +13,11 @@ import numpy as np
 from scipy import linalg, stats
 
 from mlinstruments._core.exceptions import InputError
+from mlinstruments._core.hypotheses import TestResult, null_words
 from mlinstruments._core.sandwich import CovarianceSpec, moment_meat, nearest_psd
 from mlinstruments._core.typing import FloatArray
 
 from .confidence_set import INF, ConfidenceSet, merge
-
-
-@dataclass(frozen=True)
-class TestResult:
-    """A test of one hypothesis.
-
-    Parameters
-    ----------
-    statistic : float
-    pvalue : float
-    df : int
-        Degrees of freedom of the numerator.
-    null : str
-        The hypothesis in words.
-    """
-
-    __test__ = False  # not a test case, whatever pytest thinks of the name
-
-    statistic: float
-    pvalue: float
-    df: int
-    null: str
-
-    def __str__(self) -> str:
-        return f"H0: {self.null}; chi2({self.df}) = {self.statistic:.4f}, p-value {self.pvalue:.4f}"
 
 
 @dataclass(frozen=True)
@@ -160,11 +136,6 @@ def test(moments: Moments, value: FloatArray, names: tuple[str, ...]) -> TestRes
     """Test that the coefficients of the endogenous regressors ``names`` equal ``value`` (d,)."""
     found = statistic(moments, value)
     return TestResult(found, moments.pvalue(found), moments.df, null_words(names, value))
-
-
-def null_words(names: tuple[str, ...], value: FloatArray) -> str:
-    """``x = 0, z = 1`` for messages."""
-    return ", ".join(f"{name} = {v:g}" for name, v in zip(names, value, strict=True))
 
 
 def confidence_set(moments: Moments, level: float, kind: str) -> ConfidenceSet:

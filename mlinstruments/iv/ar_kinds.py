@@ -13,13 +13,14 @@ import numpy as np
 
 from mlinstruments._core.arrays import check_choice, encode_labels
 from mlinstruments._core.exceptions import InputError
+from mlinstruments._core.hypotheses import TestResult
 from mlinstruments._core.linalg import residuals
 from mlinstruments._core.sandwich import CovarianceSpec
 from mlinstruments._core.typing import BoolArray, FloatArray, IntArray
 
 from . import anderson_rubin as ar
 from . import orthogonal
-from .anderson_rubin import Moments, TestResult
+from .anderson_rubin import Moments
 from .confidence_set import ConfidenceSet
 from .orthogonal import OrthogonalMoments
 

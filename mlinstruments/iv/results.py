@@ -14,10 +14,11 @@ from scipy import stats
 from mlinstruments._core import store
 from mlinstruments._core.arrays import check_choice, check_level
 from mlinstruments._core.exceptions import InputError
+from mlinstruments._core.hypotheses import TestResult
 from mlinstruments._core.tables import Printed, Table
 from mlinstruments._core.typing import FloatArray
 
-from .anderson_rubin import Moments, TestResult
+from .anderson_rubin import Moments
 from .ar_kinds import ARKind, chosen_kind
 from .orthogonal import OrthogonalMoments
 from .strength import FirstStage, tf_interval
