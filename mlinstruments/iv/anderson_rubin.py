@@ -19,6 +19,9 @@ from mlinstruments._core.typing import FloatArray
 
 from .confidence_set import INF, ConfidenceSet, merge
 
+# Arcs of the half circle looked at for ends of a projection: shorter gaps may go unseen.
+N_ARCS = 720
+
 
 @dataclass(frozen=True)
 class Moments:
@@ -283,13 +286,13 @@ def _point(angle: float, centre: float, scale: float) -> float:
     return float(centre + scale * np.tan(angle))
 
 
-def _circle_ends(accepted: Callable[[float], bool], n: int = 720) -> list[tuple[float, float]]:
+def _circle_ends(accepted: Callable[[float], bool]) -> list[tuple[float, float]]:
     """Accepted arcs of (-90, 90) degrees, their ends bisected to machine precision."""
-    angles = np.linspace(-np.pi / 2, np.pi / 2, n + 1)
+    angles = np.linspace(-np.pi / 2, np.pi / 2, N_ARCS + 1)
     flags = [accepted(float(a)) for a in angles]
     arcs: list[tuple[float, float]] = []
     start = angles[0] if flags[0] else None
-    for i in range(n):
+    for i in range(N_ARCS):
         if flags[i] == flags[i + 1]:
             continue
         end = _bisect(accepted, float(angles[i]), float(angles[i + 1]), flags[i])
