@@ -17,12 +17,10 @@ from mlinstruments import LIML, MLIV, OLS, TSLS, IVResults, MLIVResults, compare
 from mlinstruments._core.exceptions import InputError
 from mlinstruments.iv import anderson_rubin
 from mlinstruments.iv.confidence_set import ConfidenceSet
-from mlinstruments.learning import Series
-from tests.designs import strong
+from tests.designs import FAST, strong
 from tests.tolerances import IDENTITY, SOLVE
 
 DESIGNS = {d: strong(n=200, d=d, seed=20 + d) for d in (1, 2)}
-FAST = Series(penalty=0.05, interactions=False)
 
 
 @pytest.fixture(scope="module")
