@@ -81,7 +81,7 @@ def orthonormal_basis(
     if root is not None:
         basis *= root[:, None]
     factor = triangular_factor([basis])
-    kept = _independent(factor)
+    kept = independent_columns(factor)
     if len(kept) < basis.shape[1]:
         basis, factor = basis[:, kept], factor[:, kept]
     if len(kept) > 0:
@@ -98,7 +98,7 @@ def _divide_by_factor(basis: FloatArray, factor: FloatArray) -> None:
         basis[start : start + BLOCK] = basis[start : start + BLOCK] @ inverse
 
 
-def _independent(factor: FloatArray) -> IntArray:
+def independent_columns(factor: FloatArray) -> IntArray:
     """Columns that span all of them, by pivoted QR with columns at unit length."""
     lengths = np.linalg.norm(factor, axis=0)
     present = np.flatnonzero(lengths > 0)
