@@ -166,6 +166,27 @@ def test_treatments_transform(learner):
     assert f == pytest.approx(1, rel=IDENTITY)
 
 
+@pytest.mark.parametrize("units", [[1e8, 1e-8], [1e-4, 1e4]], ids=str)
+@pytest.mark.parametrize("clusters", ["none", "two"])
+def test_units_of_two_treatments_transform(units, clusters):
+    design = strong(n=200, d=2, seed=3)
+    y, X, D, W = design.data
+    model = MLIV("ridge", n_folds=3, random_state=4)
+    options = {"clusters": design.clusters[clusters]}
+    base, changed = (model.fit(y, X, d, W, **options) for d in (D, D * units))
+    for name in ("params", "std_errors"):
+        found, expected = (getattr(res, name)[["d1", "d2"]] for res in (changed, base))
+        np.testing.assert_allclose(found * units, expected, rtol=SOLVE)
+    np.testing.assert_allclose(changed.first_stage.f, base.first_stage.f, rtol=SOLVE)
+    value = np.array([0.3, 0.2])
+    tests = changed.anderson_rubin(value / units), base.anderson_rubin(value)
+    assert tests[0].statistic == pytest.approx(tests[1].statistic, rel=SOLVE)
+    found, expected = (res.conf_int(method="ar") for res in (changed, base))
+    for name, unit in zip(D, units, strict=True):
+        mapped = np.multiply(found[name].intervals, unit)
+        np.testing.assert_allclose(mapped, expected[name].intervals, rtol=ROOT)
+
+
 @pytest.mark.parametrize("learner", LEARNERS)
 def test_covariates_added_to_the_treatment_change_nothing(learner):
     y, d = DESIGN.y, DESIGN.D["d1"]

@@ -478,6 +478,18 @@ def test_first_stage_numbers_are_those_of_the_learned_instrument():
     assert own["f"] == pytest.approx((z @ d) ** 2 / ((z * e) @ (z * e)), rel=SOLVE)
 
 
+@pytest.mark.parametrize("kind", ["robust", "unadjusted", "kernel"])
+def test_the_linear_first_stage_counts_independent_instruments(kind):
+    y, X, D, W = DESIGNS[1].data
+    court = np.array(list("abc"))[np.arange(240) % 3]
+    doubled = W.assign(sum=W["w1"] + W["w2"] - X["x"], court=court, again=court)
+    plain = W.assign(b=court == "b", c=court == "c")
+    options = {"cov_type": kind, "bandwidth": 3 if kind == "kernel" else None}
+    found, expected = (MLIV(FAST).fit(y, X, D, w, **options).first_stage for w in (doubled, plain))
+    assert found.n_instruments == expected.n_instruments == 5
+    assert found.linear_f["d1"] == pytest.approx(expected.linear_f["d1"], rel=SOLVE)
+
+
 def test_a_negative_slope_is_refused_an_estimate():
     rng = np.random.default_rng(4)
     n = 60
