@@ -10,7 +10,7 @@ from mlinstruments._core.exceptions import InputError
 from mlinstruments._core.tables import Table, number
 
 from .confidence_set import ConfidenceSet
-from .results import IVResults, MLIVResults
+from .results import JOINT_ONLY, IVResults, MLIVResults
 
 
 def compare(results: Mapping[str, IVResults], all_coefficients: bool = False) -> Table:
@@ -81,6 +81,8 @@ def _error(res: IVResults, name: str) -> str:
 def _set(res: IVResults, name: str) -> str:
     if not res.ar or name not in res.endog:
         return ""
+    if len(res.endog) > 2:
+        return JOINT_ONLY
     found = res.conf_int(method="ar")
     chosen = found if isinstance(found, ConfidenceSet) else found[name]
     return "whole line" if chosen.is_whole_line else str(chosen)

@@ -23,6 +23,9 @@ from .confidence_set import ConfidenceSet
 from .orthogonal import OrthogonalMoments
 from .strength import FirstStage, tf_critical
 
+# Shown instead of sets, which are projections for one or two endogenous regressors.
+JOINT_ONLY = "joint test only"
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class IVResults:
@@ -276,10 +279,9 @@ class IVResults:
     def _ar_sets(self) -> list[tuple[str, str]]:
         if not self.ar:
             return []
-        try:
-            found = self.conf_int(method="ar")
-        except InputError as error:
-            return [("", str(error))]
+        if len(self.endog) > 2:
+            return [("", f"{JOINT_ONLY}, by anderson_rubin(value)")]
+        found = self.conf_int(method="ar")
         if isinstance(found, ConfidenceSet):
             return [("set", f"{found}   [{found.kind}]")]
         return [(name, f"{one}   [{one.kind}, projection]") for name, one in found.items()]

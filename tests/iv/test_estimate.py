@@ -154,7 +154,7 @@ UNITS = {  # of the outcome, the control, the endogenous regressors, the instrum
 }
 
 
-@pytest.mark.parametrize("covariance", ["unadjusted", "robust", "two ways", "kernel, given"])
+@pytest.mark.parametrize("covariance", ["unadjusted", "robust", "two ways"])
 @pytest.mark.parametrize("case", UNITS)
 @pytest.mark.parametrize("d", [1, 2])
 @pytest.mark.parametrize("model", MODELS)
