@@ -23,6 +23,7 @@ from .ar_kinds import ARKind, chosen_kind
 from .orthogonal import OrthogonalMoments
 from .strength import FirstStage, tf_interval
 from .summary import (
+    JOINT_ONLY,
     Fact,
     ar_facts,
     coefficient_columns,
@@ -229,10 +230,9 @@ class IVResults(Printed):
     def _ar_facts(self) -> list[Fact]:
         if not self.ar:
             return []
-        try:
-            return ar_facts(self.conf_int(method="ar"))
-        except InputError as error:  # no sets for three or more endogenous regressors
-            return [("AR 95%", str(error))]
+        if len(self.endog) > 2:
+            return [("AR 95%", f"{JOINT_ONLY}, by anderson_rubin(value)")]
+        return ar_facts(self.conf_int(method="ar"))
 
     def _notes(self) -> tuple[str, ...]:
         return ()

@@ -25,10 +25,9 @@ from mlinstruments.preferences.incentives import (
     marginal_effect,
 )
 from mlinstruments.preferences.results import PreferenceResults
+from tests.tolerances import ROUNDING
 
 GRID = default_grid()
-# The same sums in another order.
-ROUNDING = 1e-9
 
 
 @pytest.fixture(scope="module")

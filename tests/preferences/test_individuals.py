@@ -20,13 +20,11 @@ from mlinstruments.preferences.inference import (
     reported,
 )
 from mlinstruments.preferences.likelihood import likelihood
+from tests.tolerances import POLISHED
 
 from .people import bruhin_fehr_schunk, grid_sets, scaled, simulate, with_rows
 
 NAMES = ["lambda", "kappa", "alpha", "beta"]
-# Both are polished by a last Newton step, so what is left is rounding times the condition of an
-# individual's information (at most 1e6).
-EQUAL = 1e-8
 # About 0.1 s on a quiet core; the bound allows for one shared with others.
 SECONDS_FOR_10_000 = 0.5
 
@@ -50,7 +48,7 @@ def _one_by_one(design: Design, subject: str = "subject") -> pd.DataFrame:
 
 def _assert_equal(fits: pd.DataFrame, expected: pd.DataFrame) -> None:
     numeric = fits.columns[: expected.shape[1]]
-    np.testing.assert_allclose(fits[numeric], expected, rtol=EQUAL, atol=1e-12)
+    np.testing.assert_allclose(fits[numeric], expected, rtol=POLISHED, atol=1e-12)
 
 
 def _with_own_sets(design: Design, n: int) -> Design:
@@ -111,7 +109,7 @@ def test_blocks_change_nothing(people, monkeypatch):
     whole = individual_fits(people)
     monkeypatch.setattr("mlinstruments.preferences.subjects.BLOCK_CELLS", 7 * 18 * 8)
     split = individual_fits(people)
-    np.testing.assert_allclose(split[NAMES], whole[NAMES], rtol=EQUAL)
+    np.testing.assert_allclose(split[NAMES], whole[NAMES], rtol=POLISHED)
     assert split["status"].tolist() == whole["status"].tolist()
 
 

@@ -24,14 +24,7 @@ from mlinstruments.preferences.inference import (
 )
 from mlinstruments.preferences.likelihood import likelihood, maximise, scores
 from mlinstruments.preferences.simulate import simulate_choices
-
-# Central differences of step h err by h^2 of the third derivative plus EPS / h of the value.
-DERIVATIVE = 1e-5
-# BFGS stops at a gradient of 1e-6 of a log-likelihood with curvature of order one (scaled).
-OPTIMISER = 1e-4
-# Two Newton methods, both settled: the square root of 1e-16 of the log-likelihood, relative.
-NEWTON = 1e-6
-ROUNDING = 1e-10
+from tests.tolerances import DIFFERENCE, NEWTON, OPTIMISER, ROUNDING
 
 GRID = default_grid()
 
@@ -98,9 +91,9 @@ def test_likelihood_and_its_derivatives(fit: PreferenceResults) -> None:
             likelihood(design.z, design.available, design.counts(), theta + s * e) for s in (1, -1)
         )
         slope = (up.value - down.value) / (2 * step)
-        assert here.gradient[j] == pytest.approx(slope, rel=DERIVATIVE)
+        assert here.gradient[j] == pytest.approx(slope, rel=DIFFERENCE)
         curvature = (up.gradient - down.gradient) / (2 * step)
-        np.testing.assert_allclose(here.hessian[j], curvature, rtol=DERIVATIVE)
+        np.testing.assert_allclose(here.hessian[j], curvature, rtol=DIFFERENCE)
     np.testing.assert_allclose(design.count @ scores(design, theta), here.gradient, rtol=ROUNDING)
 
 

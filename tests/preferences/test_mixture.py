@@ -21,15 +21,10 @@ from mlinstruments.preferences.mixture_likelihood import (
     subject_counts,
 )
 from mlinstruments.preferences.mixture_search import climb, em, random_starts
+from tests.tolerances import DIFFERENCE, MIXTURE
 
 from .people import bruhin_fehr_schunk, grid_sets, permuted, scaled, simulate
 
-# Newton stops where a step could gain 1e-15 of the log-likelihood L, of order 1e3: estimates are
-# within sqrt(2e-12) = 1.4e-6 standard errors, and the last step, which is quadratic, does better.
-ESTIMATE = 1e-6
-# Central differences of step h = 1e-5 of a function of order 1e3: rounding EPS L / h = 2e-8, and
-# truncation h^2 times a third derivative of order 1e3.
-DIFFERENCE = 1e-5
 SECONDS_FOR_THREE_TYPES = 20.0
 
 # Two types, on 40 and 60 percent of subjects.
@@ -125,8 +120,8 @@ def test_standard_errors_match_the_spread_of_estimates():
 def test_one_type_is_preference_logit(two_types):
     one = fit_mixture(two_types, 1)
     fit = PreferenceLogit().fit(AllocationChoices(two_types), clusters="subject")
-    np.testing.assert_allclose(one.params.loc[1], fit.params, rtol=ESTIMATE)
-    np.testing.assert_allclose(one.std_errors.loc[1], fit.std_errors, rtol=ESTIMATE)
+    np.testing.assert_allclose(one.params.loc[1], fit.params, rtol=MIXTURE)
+    np.testing.assert_allclose(one.std_errors.loc[1], fit.std_errors, rtol=MIXTURE)
     assert one.loglik == pytest.approx(fit.loglik, rel=1e-12)
     assert (one.entropy, one.nec) == (0.0, 1.0)
 
@@ -135,10 +130,10 @@ def test_one_type_is_preference_logit(two_types):
 
 
 def _assert_same(a, b, errors: bool = True):
-    np.testing.assert_allclose(a.params, b.params, rtol=ESTIMATE, atol=ESTIMATE)
-    np.testing.assert_allclose(a.shares, b.shares, rtol=ESTIMATE)
+    np.testing.assert_allclose(a.params, b.params, rtol=MIXTURE, atol=MIXTURE)
+    np.testing.assert_allclose(a.shares, b.shares, rtol=MIXTURE)
     if errors:
-        np.testing.assert_allclose(a.std_errors, b.std_errors, rtol=10 * ESTIMATE)
+        np.testing.assert_allclose(a.std_errors, b.std_errors, rtol=10 * MIXTURE)
 
 
 def test_order_of_rows_and_names_of_subjects_do_not_matter(two_types):
@@ -147,15 +142,15 @@ def test_order_of_rows_and_names_of_subjects_do_not_matter(two_types):
     other = fit_mixture(permuted(replace(two_types, labels={"id": named})), 2, subject="id")
     _assert_same(fit, other)
     assert other.loglik == pytest.approx(fit.loglik, rel=1e-12)
-    np.testing.assert_allclose(other.posteriors.loc["s7"], fit.posteriors.loc[7], atol=ESTIMATE)
+    np.testing.assert_allclose(other.posteriors.loc["s7"], fit.posteriors.loc[7], atol=MIXTURE)
 
 
 def test_units_of_payoffs_only_change_the_scale(two_types):
     fit = fit_mixture(two_types, 2)
     other = fit_mixture(replace(two_types, z=two_types.z * 1000), 2)
     assert other.loglik == pytest.approx(fit.loglik, rel=1e-12)
-    np.testing.assert_allclose(other.params["lambda"] * 1000, fit.params["lambda"], rtol=ESTIMATE)
-    np.testing.assert_allclose(other.params["kappa"], fit.params["kappa"], atol=ESTIMATE)
+    np.testing.assert_allclose(other.params["lambda"] * 1000, fit.params["lambda"], rtol=MIXTURE)
+    np.testing.assert_allclose(other.params["kappa"], fit.params["kappa"], atol=MIXTURE)
 
 
 def test_types_permuted_change_nothing(two_types):
@@ -185,7 +180,7 @@ def test_subjects_copied_leave_estimates_alone(two_types, m):
     factor = (n - 1) / (n - p) * S / (S - 1)
     copied_factor = (m * n - 1) / (m * n - p) * m * S / (m * S - 1)
     expected = fit.std_errors * np.sqrt(copied_factor / factor / m)
-    np.testing.assert_allclose(other.std_errors, expected, rtol=10 * ESTIMATE)
+    np.testing.assert_allclose(other.std_errors, expected, rtol=10 * MIXTURE)
 
 
 def test_counts_equal_rows(two_types):
