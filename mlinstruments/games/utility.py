@@ -21,7 +21,23 @@ from .protocols import Protocol
 
 
 class Utility(TypingProtocol):
-    """A utility linear in named parameters."""
+    """A utility linear in named parameters: what ``PreferenceLogit(utility=...)`` takes.
+
+    Any object with these two members will do; nothing need be inherited.
+
+    Examples
+    --------
+    Own payoff, and a liking for a one at the first node:
+
+    >>> class Warm:
+    ...     parameters = ("warmth",)
+    ...
+    ...     def regressors(self, protocol, y):
+    ...         own = HomoMoralis(()).regressors(protocol, y)[..., 0]
+    ...         return np.stack([own, np.broadcast_to(protocol.pure()[:, 0], own.shape)], axis=-1)
+    >>> Warm().regressors(Protocol("tg", 80, 50, 30, 20), np.full(2, 0.5)).shape
+    (4, 2)
+    """
 
     @property
     def parameters(self) -> tuple[str, ...]:
@@ -42,7 +58,13 @@ class HomoMoralis:
     Parameters
     ----------
     parameters : tuple of str
-        Which of kappa, alpha and beta the utility has; the others are 0.
+        Which of kappa, alpha and beta the utility has; the others are 0. None leaves the own
+        payoff alone.
+
+    Raises
+    ------
+    InputError
+        Where a name is unknown or stands twice.
 
     References
     ----------
@@ -100,6 +122,14 @@ class WeightedOther:
     ----------
     parameters : tuple of str
         Names of the weights.
+
+    Examples
+    --------
+    >>> own, other = np.array([[10.0, 6.0]]), np.array([[2.0, 8.0]])
+    >>> behind = (other > own).astype(float)
+    >>> WeightedOther(("alpha",)).columns(own, other, {"alpha": behind})
+    array([[[10., -0.],
+            [ 6.,  2.]]])
     """
 
     parameters: tuple[str, ...] = ("alpha", "beta", "gamma", "delta")
@@ -131,7 +161,20 @@ class WeightedOther:
 def utility_values(
     protocol: Protocol, y: FloatArray, kappa: float = 0.0, alpha: float = 0.0, beta: float = 0.0
 ) -> FloatArray:
-    """Utility of every pure strategy against belief y, in points.
+    """Utility of every pure strategy.
+
+    Parameters
+    ----------
+    protocol : Protocol
+    y : array, shape (nodes,)
+        Believed probability of a one at each node of the other.
+    kappa, alpha, beta : float
+        Preferences, as in :class:`HomoMoralis`.
+
+    Returns
+    -------
+    array, shape (strategies,)
+        In points.
 
     Examples
     --------
@@ -152,7 +195,21 @@ def choice_probabilities(
     alpha: float = 0.0,
     beta: float = 0.0,
 ) -> FloatArray:
-    """Logit probabilities of the pure strategies, scale in 1/points.
+    """Logit probabilities of the pure strategies.
+
+    Parameters
+    ----------
+    protocol : Protocol
+    y : array, shape (nodes,)
+        Believed probability of a one at each node of the other.
+    scale : float
+        lambda, in 1 / points.
+    kappa, alpha, beta : float
+        Preferences, as in :class:`HomoMoralis`.
+
+    Returns
+    -------
+    array, shape (strategies,)
 
     Examples
     --------

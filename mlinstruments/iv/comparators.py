@@ -43,7 +43,24 @@ class _KClass(BaseEstimator):  # type: ignore[misc]
         debiased: bool = False,
         bandwidth: int | None = None,
     ) -> IVResults:
-        """Fit on arrays or columns of any data frame library; parameters as in ``MLIV.fit``."""
+        """Fit on arrays or columns of any data frame library.
+
+        Parameters
+        ----------
+        dependent, exog, endog, instruments
+            In linearmodels' order, as in :meth:`mlinstruments.MLIV.fit`.
+        weights, clusters, cov_type, debiased, bandwidth
+            As in :meth:`mlinstruments.MLIV.fit`.
+
+        Returns
+        -------
+        IVResults
+
+        Raises
+        ------
+        InputError
+            Where an input cannot be used; the message says how to mend it.
+        """
         data = IVData.from_arrays(
             dependent, exog, endog, instruments, weights, clusters, takes_missing=False
         )
@@ -60,7 +77,24 @@ class _KClass(BaseEstimator):  # type: ignore[misc]
         debiased: bool = False,
         bandwidth: int | None = None,
     ) -> IVResults:
-        """Fit a formula in linearmodels' dialect; parameters as in ``MLIV.fit_formula``."""
+        """Fit a formula in linearmodels' dialect, ``"y ~ 1 + x + [d ~ z1 + z2]"``.
+
+        Parameters
+        ----------
+        formula, data
+            As in :meth:`mlinstruments.MLIV.fit_formula`.
+        weights, clusters, cov_type, debiased, bandwidth
+            As in :meth:`mlinstruments.MLIV.fit_formula`.
+
+        Returns
+        -------
+        IVResults
+
+        Raises
+        ------
+        InputError
+            Where an input cannot be used; the message says how to mend it.
+        """
         read = IVData.from_formula(formula, data, weights, clusters, takes_missing=False)
         return self._fit(read, covariance_spec(cov_type, debiased, bandwidth, read.clusters))
 
@@ -117,6 +151,9 @@ class TSLS(_KClass):
 
 class LIML(_KClass):
     """Limited-information maximum likelihood.
+
+    The k-class estimator whose k is the smallest root: nearly unbiased with many instruments, where
+    2SLS leans towards least squares. ``res.kappa`` is that k.
 
     References
     ----------

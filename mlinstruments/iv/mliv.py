@@ -153,6 +153,13 @@ class MLIV(BaseEstimator):  # type: ignore[misc]
         ------
         InputError
             Where an input cannot be used, before any learner runs.
+
+        Warns
+        -----
+        MissingRowsWarning
+            Where rows with missing values were dropped; it counts them.
+        AssumptionWarning
+            With ``covariates="unconstrained"``.
         """
         learner = self._check_settings()
         data = IVData.from_arrays(
@@ -187,6 +194,20 @@ class MLIV(BaseEstimator):  # type: ignore[misc]
         Returns
         -------
         MLIVResults
+
+        Raises
+        ------
+        InputError
+            Where the formula or a column cannot be used, before any learner runs.
+
+        Examples
+        --------
+        >>> from linearmodels.datasets import mroz
+        >>> data = mroz.load().dropna(subset=["lwage"])
+        >>> formula = "lwage ~ 1 + exper + [educ ~ motheduc + fatheduc]"
+        >>> res = MLIV(learner="series", random_state=0).fit_formula(formula, data)
+        >>> res.nobs, res.endog
+        (428, ('educ',))
         """
         learner = self._check_settings()
         read = IVData.from_formula(formula, data, weights, clusters, learner.takes_missing)

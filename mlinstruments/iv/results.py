@@ -53,6 +53,15 @@ class IVResults:
         Strength of the instruments; None for OLS.
     kappa : float
         The k-class parameter.
+
+    Examples
+    --------
+    >>> from mlinstruments import TSLS
+    >>> rng = np.random.default_rng(0)
+    >>> z, u = rng.normal(size=(2, 1000))
+    >>> res = TSLS().fit(z + 2 * u, np.ones(1000), z + u, z)
+    >>> res.nobs, res.params.index.tolist(), bool(res.first_stage.f["endog"] > 100)
+    (1000, ['exog', 'endog'], True)
     """
 
     method: str
@@ -135,10 +144,24 @@ class IVResults:
         DataFrame with columns lower and upper (wald, tf), or ConfidenceSet (ar)
             A dict of ConfidenceSet by name where several regressors are endogenous.
 
+        Raises
+        ------
+        InputError
+            Where the level is no probability, or there is no such interval for this model.
+
         References
         ----------
         Anderson and Rubin (1949), doi:10.1214/aoms/1177730090; Lee et al. (2022),
         doi:10.1257/aer.20211063.
+
+        Examples
+        --------
+        >>> from mlinstruments import TSLS
+        >>> rng = np.random.default_rng(0)
+        >>> z, u = rng.normal(size=(2, 1000))
+        >>> res = TSLS().fit(z + 2 * u, np.ones(1000), z + u, z)
+        >>> res.conf_int().columns.tolist(), res.conf_int(method="ar").is_bounded
+        (['lower', 'upper'], True)
         """
         if not 0 < level < 1:
             raise InputError(f"level must lie between 0 and 1, such as 0.95; got {level!r}.")
@@ -164,6 +187,24 @@ class IVResults:
         Returns
         -------
         TestResult
+
+        Raises
+        ------
+        InputError
+            Where values are not one finite number each, or the model has no instruments.
+
+        References
+        ----------
+        Anderson and Rubin (1949), doi:10.1214/aoms/1177730090.
+
+        Examples
+        --------
+        >>> from mlinstruments import TSLS
+        >>> rng = np.random.default_rng(0)
+        >>> z, u = rng.normal(size=(2, 1000))
+        >>> res = TSLS().fit(z + 2 * u, np.ones(1000), z + u, z)
+        >>> bool(res.anderson_rubin(0.0).pvalue < 0.01)
+        True
         """
         values = np.atleast_1d(np.asarray(value, dtype=float))
         if values.shape == (1,):
@@ -333,12 +374,36 @@ class IVResults:
         return {"ar": "AR 95% set", "fstat_1st": "First-stage F"}
 
     def save(self, path: str | Path) -> None:
-        """Write to one file, without pickle; read it back with ``load``."""
+        """Write to one file, without pickle; read it back with :meth:`load`.
+
+        Parameters
+        ----------
+        path : str or Path
+
+        Examples
+        --------
+        >>> import pathlib, tempfile
+        >>> from mlinstruments import OLS
+        >>> z, d = np.random.default_rng(0).normal(size=(2, 50))
+        >>> res = OLS().fit(2 * d, np.ones(50), d, z)
+        >>> path = pathlib.Path(tempfile.mkdtemp()) / "ols.zip"
+        >>> res.save(path)
+        >>> IVResults.load(path).method
+        'OLS'
+        """
         store.save(self, path)
 
     @classmethod
     def load(cls, path: str | Path) -> Any:
-        """Read results that ``save`` wrote.
+        """Read results that :meth:`save` wrote.
+
+        Parameters
+        ----------
+        path : str or Path
+
+        Returns
+        -------
+        IVResults or MLIVResults
 
         Raises
         ------

@@ -40,6 +40,11 @@ class Boosting:
     params : mapping, optional
         Further LightGBM parameters, kept to the letter.
 
+    Raises
+    ------
+    InputError
+        Where ``params`` sets what the package sets itself: objective, iterations, threads.
+
     References
     ----------
     Ke et al. (2017), "LightGBM", NeurIPS. Profiling: this package.

@@ -104,6 +104,13 @@ class PreferenceLogit:
         Raises
         ------
         InputError
+            Where the data cannot be used, beliefs are missing, or a column of clusters is. Data
+            that do not identify the parameters raise nothing: the result says why.
+
+        Warns
+        -----
+        AssumptionWarning
+            Below 10 clusters; with several types, where few starts found the best likelihood.
         """
         check_count(self.n_types, "n_types", 1)
         design = self._design(data)
@@ -134,6 +141,14 @@ class PreferenceLogit:
         -------
         DataFrame, one row a subject
             Parameters, standard errors, and a status in words.
+
+        Examples
+        --------
+        >>> from mlinstruments.games import default_grid
+        >>> from mlinstruments.preferences import simulate_choices
+        >>> data = simulate_choices(default_grid(), scale=0.1, kappa=0.3, subjects=2, draws=20)
+        >>> PreferenceLogit(("kappa",)).individuals(data).columns.tolist()[:4]
+        ['lambda', 'kappa', 'lambda_se', 'kappa_se']
         """
         from .individuals import individual_fits
 

@@ -40,6 +40,12 @@ class Sample:
         The function of the instruments in the first stage; zero where they are irrelevant.
     truth : float
         Coefficient of D.
+
+    Examples
+    --------
+    >>> sample = nonlinear(n=100).draw(np.random.default_rng(0))
+    >>> sample.y.shape, sample.X.shape, sample.D.shape, sample.W.shape
+    ((100,), (100, 1), (100,), (100, 3))
     """
 
     y: FloatArray
@@ -66,6 +72,12 @@ class Design:
         Coefficient of the endogenous regressor.
     sampler : callable
         From a numpy Generator to a :class:`Sample`.
+
+    Examples
+    --------
+    >>> design = nonlinear(n=100)
+    >>> design.name, design.truth
+    ('nonlinear(n=100, signal=1)', 1.0)
     """
 
     name: str
@@ -75,7 +87,16 @@ class Design:
     sampler: Callable[[np.random.Generator], Sample]
 
     def draw(self, rng: np.random.Generator) -> Sample:
-        """Draw a sample; the generator is the one source of randomness."""
+        """Draw a sample; the generator is the one source of randomness.
+
+        Parameters
+        ----------
+        rng : numpy.random.Generator
+
+        Returns
+        -------
+        Sample
+        """
         return self.sampler(rng)
 
 
@@ -181,6 +202,11 @@ def many_weak(
     Returns
     -------
     Design
+
+    Raises
+    ------
+    InputError
+        Where a setting is out of its range.
 
     Examples
     --------
