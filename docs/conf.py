@@ -1,19 +1,20 @@
 """Sphinx settings. Build with: sphinx-build -W docs docs/_build"""
 
+import re
 from importlib.metadata import version as installed_version
+from typing import Any
+
+from docutils import nodes
+from docutils.utils.math import MathError
+from docutils.utils.math.latex2mathml import tex2mathml
+from sphinx.errors import ExtensionError
 
 project = "mlinstruments"
 author = "The mlinstruments developers"
 release = installed_version("mlinstruments")
 version = release
 
-extensions = [
-    "myst_parser",
-    "sphinx.ext.autodoc",
-    "sphinx.ext.autosummary",
-    "sphinx.ext.mathjax",
-    "numpydoc",
-]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.autosummary", "numpydoc"]
 myst_enable_extensions = ["dollarmath"]
 exclude_patterns = ["_build"]
 
@@ -29,3 +30,24 @@ autodoc_typehints = "none"  # the numpydoc sections state the types
 numpydoc_show_class_members = False  # autodoc lists the members already
 
 html_theme = "alabaster"
+html_theme_options = {"page_width": "1120px", "sidebar_width": "240px", "body_max_width": "none"}
+html_show_copyright = False
+html_math_renderer = "mathml"
+
+
+def visit_math(translator: Any, node: nodes.Element) -> None:
+    """Write a formula as MathML, which browsers show without scripts or a network."""
+    block, source = isinstance(node, nodes.math_block), node.astext()
+    if re.search(r"frac\s*\d", source):  # would read \frac12 as 12 over what follows
+        raise ExtensionError(f"write \\frac{{1}}{{2}}, with braces, in: {source}")
+    try:
+        formula = tex2mathml(source, as_block=block)
+    except MathError as error:
+        raise ExtensionError(f"formula not understood: {source}\n{error}") from None
+    translator.body.append(f'<div class="math">{formula}</div>\n' if block else formula)
+    raise nodes.SkipNode
+
+
+def setup(app: Any) -> None:
+    """Called by Sphinx."""
+    app.add_html_math_renderer("mathml", (visit_math, None), (visit_math, None))
