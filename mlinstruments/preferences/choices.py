@@ -307,7 +307,7 @@ class ChoiceData:
         Parameters
         ----------
         utility : Utility, optional
-            :class:`HomoMoralis` by default.
+            :class:`.HomoMoralis` by default.
         beliefs : str or mapping
             See :meth:`resolved_beliefs`.
         unit : {"strategy", "node"}

@@ -84,7 +84,7 @@ class EqualRates:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class IncentiveSensitivity:
-    """What :func:`incentive_sensitivity` returns.
+    """What :func:`.incentive_sensitivity` returns.
 
     Parameters
     ----------
@@ -220,13 +220,13 @@ def incentive_sensitivity(fit: PreferenceResults) -> IncentiveSensitivity:
 def incentive_sensitivity_of(
     data: ChoiceData | AllocationChoices, beliefs: Any = "elicited"
 ) -> IncentiveSensitivity:
-    """The model-free measures of :func:`incentive_sensitivity`, straight from choices.
+    """The model-free measures of :func:`.incentive_sensitivity`, straight from choices.
 
     Parameters
     ----------
     data : ChoiceData or AllocationChoices
     beliefs : str or mapping
-        What choosers expect of the other, as in :class:`PreferenceLogit`.
+        What choosers expect of the other, as in :class:`.PreferenceLogit`.
 
     Examples
     --------

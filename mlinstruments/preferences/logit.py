@@ -129,7 +129,7 @@ class PreferenceLogit:
     def individuals(
         self, data: ChoiceData | AllocationChoices, subject: str = "subject"
     ) -> pd.DataFrame:
-        """Estimate every subject on its own; see :func:`.individuals.individual_fits`.
+        """Estimate every subject on its own; see :func:`mlinstruments.preferences.individual_fits`.
 
         Parameters
         ----------

@@ -48,7 +48,7 @@ def plot_preferences(
         Which, in which order; lambda and all parameters by default.
     level : float
     method : {"delta", "fieller", "bootstrap"}
-        See :meth:`PreferenceResults.conf_int`.
+        See :meth:`.PreferenceResults.conf_int`.
 
     Returns
     -------
@@ -97,7 +97,7 @@ def plot_choice_curve(fit: PreferenceResults, bins: int = 10, ax: Any = None) ->
     """Share of an action against what it gains its chooser, observed and fitted.
 
     Every node choice of every strategy is a binary choice with an own-payoff gap (see
-    :mod:`mlinstruments.preferences.incentives`). Gaps are cut into bins of about equal numbers of
+    :func:`.incentive_sensitivity`). Gaps are cut into bins of about equal numbers of
     choices. Dots are observed shares, with 95% Wilson intervals that take choices as independent;
     the line is the mean fitted probability of the same choices, which need not be monotone because
     the model knows more than the gap; the dashed curve is what the fitted scale would give if own

@@ -35,7 +35,7 @@ def read_openai_batch(
         From the text of an answer to (status, choice). Refusals, and answers the server's filter
         withheld, are counted as such without being parsed.
     partial : bool
-        As in :func:`mlinstruments.preferences.readers.read_table`.
+        Keep the readable lines of a damaged file, with a warning that counts the others.
 
     Returns
     -------
