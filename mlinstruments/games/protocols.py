@@ -81,6 +81,7 @@ class Protocol:
 
     Examples
     --------
+    >>> from mlinstruments.games import Protocol
     >>> Protocol("tg", 80, 50, 30, 20, id="tg_1").strategies
     ('00', '01', '10', '11')
     """
@@ -131,6 +132,7 @@ class Protocol:
 
         Examples
         --------
+        >>> from mlinstruments.games import Protocol
         >>> Protocol("dictator", 90, 50, 0, 10).pure()
         array([[0.],
                [1.]])
@@ -188,6 +190,7 @@ def read_grid(path: str | Path) -> tuple[Protocol, ...]:
     Examples
     --------
     >>> import pathlib, tempfile
+    >>> from mlinstruments.games import read_grid
     >>> path = pathlib.Path(tempfile.mkdtemp()) / "grid.csv"
     >>> _ = path.write_text("protocol_id,game,T,R,P,S\\na,tg,80,50,30,20\\n")
     >>> read_grid(path)
@@ -207,6 +210,7 @@ def default_grid() -> tuple[Protocol, ...]:
 
     Examples
     --------
+    >>> from mlinstruments.games import default_grid
     >>> len(default_grid()), default_grid()[0].id
     (18, 'spd_1')
     """
@@ -242,6 +246,7 @@ def sample_protocols(
 
     Examples
     --------
+    >>> from mlinstruments.games import sample_protocols
     >>> [p.T > p.R > p.P > p.S for p in sample_protocols("tg", 2)]
     [True, True]
     """

@@ -38,6 +38,8 @@ def best_replies(
 
     Examples
     --------
+    >>> import numpy as np
+    >>> from mlinstruments.games import Protocol, best_replies
     >>> tg = Protocol("tg", 90, 60, 30, 10)
     >>> best_replies(tg, np.array([0.5, 0.5]))
     ('10',)
@@ -71,6 +73,7 @@ def subgame_perfect(protocol: Protocol) -> FloatArray:
 
     Examples
     --------
+    >>> from mlinstruments.games import Protocol, subgame_perfect
     >>> subgame_perfect(Protocol("ug", 70, 50, 10, 30))
     array([0., 1.])
     """
@@ -142,6 +145,7 @@ def quantal_response(
 
     Examples
     --------
+    >>> from mlinstruments.games import Protocol, quantal_response
     >>> quantal_response(Protocol("matrix", 2, 3, 1, 0), scale=0.0)
     array([0.5, 0.5])
     """

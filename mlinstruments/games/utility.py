@@ -29,12 +29,15 @@ class Utility(TypingProtocol):
     --------
     Own payoff, and a liking for a one at the first node:
 
+    >>> import numpy as np
+    >>> from mlinstruments.games import HomoMoralis, Protocol
     >>> class Warm:
     ...     parameters = ("warmth",)
     ...
     ...     def regressors(self, protocol, y):
-    ...         own = HomoMoralis(()).regressors(protocol, y)[..., 0]
-    ...         return np.stack([own, np.broadcast_to(protocol.pure()[:, 0], own.shape)], axis=-1)
+    ...         own = HomoMoralis(()).regressors(protocol, y)
+    ...         liked = np.broadcast_to(protocol.pure()[:, :1], own.shape)
+    ...         return np.concatenate([own, liked], axis=-1)
     >>> Warm().regressors(Protocol("tg", 80, 50, 30, 20), np.full(2, 0.5)).shape
     (4, 2)
     """
@@ -73,6 +76,8 @@ class HomoMoralis:
 
     Examples
     --------
+    >>> import numpy as np
+    >>> from mlinstruments.games import HomoMoralis, Protocol
     >>> spd = Protocol("spd", 90, 65, 25, 10)
     >>> HomoMoralis().regressors(spd, np.full(3, 0.5))[6]
     array([ 41.25,  23.75, -20.  ,  -0.  ])
@@ -125,6 +130,8 @@ class WeightedOther:
 
     Examples
     --------
+    >>> import numpy as np
+    >>> from mlinstruments.games import WeightedOther
     >>> own, other = np.array([[10.0, 6.0]]), np.array([[2.0, 8.0]])
     >>> behind = (other > own).astype(float)
     >>> WeightedOther(("alpha",)).columns(own, other, {"alpha": behind})
@@ -178,6 +185,9 @@ def utility_values(
 
     Examples
     --------
+    >>> import numpy as np
+    >>> from mlinstruments.games import Protocol
+    >>> from mlinstruments.games.utility import utility_values
     >>> spd = Protocol("spd", 90, 65, 25, 10)
     >>> best = utility_values(spd, np.full(3, 0.5), kappa=0.5).argmax()
     >>> spd.strategies[best]
@@ -213,6 +223,9 @@ def choice_probabilities(
 
     Examples
     --------
+    >>> import numpy as np
+    >>> from mlinstruments.games import Protocol
+    >>> from mlinstruments.games.utility import choice_probabilities
     >>> spd = Protocol("spd", 90, 65, 25, 10)
     >>> p = choice_probabilities(spd, np.full(3, 0.5), 0.1)
     >>> round(float(p[0]), 10)

@@ -119,6 +119,7 @@ class OLS(_KClass):
     Examples
     --------
     >>> import numpy as np
+    >>> from mlinstruments import OLS
     >>> rng = np.random.default_rng(0)
     >>> z, d = rng.normal(size=(2, 100))
     >>> res = OLS().fit(2 * d, np.ones(100), d, z)
@@ -137,6 +138,7 @@ class TSLS(_KClass):
     Examples
     --------
     >>> import numpy as np
+    >>> from mlinstruments import TSLS
     >>> rng = np.random.default_rng(0)
     >>> z, u = rng.normal(size=(2, 1000))
     >>> d = z + u
@@ -162,6 +164,7 @@ class LIML(_KClass):
     Examples
     --------
     >>> import numpy as np
+    >>> from mlinstruments import LIML
     >>> rng = np.random.default_rng(0)
     >>> z = rng.normal(size=(1000, 2))
     >>> u, v = rng.normal(size=(2, 1000))

@@ -70,6 +70,7 @@ class MLIV(BaseEstimator):  # type: ignore[misc]
     Examples
     --------
     >>> import numpy as np
+    >>> from mlinstruments import MLIV
     >>> rng = np.random.default_rng(0)
     >>> w = rng.uniform(-1, 1, (500, 2))
     >>> u = rng.normal(size=500)
@@ -203,6 +204,7 @@ class MLIV(BaseEstimator):  # type: ignore[misc]
         Examples
         --------
         >>> from linearmodels.datasets import mroz
+        >>> from mlinstruments import MLIV
         >>> data = mroz.load().dropna(subset=["lwage"])
         >>> formula = "lwage ~ 1 + exper + [educ ~ motheduc + fatheduc]"
         >>> res = MLIV(learner="series", random_state=0).fit_formula(formula, data)

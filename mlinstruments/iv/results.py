@@ -56,6 +56,7 @@ class IVResults:
 
     Examples
     --------
+    >>> import numpy as np
     >>> from mlinstruments import TSLS
     >>> rng = np.random.default_rng(0)
     >>> z, u = rng.normal(size=(2, 1000))
@@ -156,6 +157,7 @@ class IVResults:
 
         Examples
         --------
+        >>> import numpy as np
         >>> from mlinstruments import TSLS
         >>> rng = np.random.default_rng(0)
         >>> z, u = rng.normal(size=(2, 1000))
@@ -199,6 +201,7 @@ class IVResults:
 
         Examples
         --------
+        >>> import numpy as np
         >>> from mlinstruments import TSLS
         >>> rng = np.random.default_rng(0)
         >>> z, u = rng.normal(size=(2, 1000))
@@ -382,8 +385,9 @@ class IVResults:
 
         Examples
         --------
+        >>> import numpy as np
         >>> import pathlib, tempfile
-        >>> from mlinstruments import OLS
+        >>> from mlinstruments import OLS, IVResults
         >>> z, d = np.random.default_rng(0).normal(size=(2, 50))
         >>> res = OLS().fit(2 * d, np.ones(50), d, z)
         >>> path = pathlib.Path(tempfile.mkdtemp()) / "ols.zip"

@@ -77,6 +77,7 @@ class SklearnLearner:
     Examples
     --------
     >>> from sklearn.ensemble import RandomForestRegressor
+    >>> from mlinstruments.learning import SklearnLearner
     >>> SklearnLearner(RandomForestRegressor(min_samples_leaf=5), rounds=2).label
     'RandomForestRegressor'
     """

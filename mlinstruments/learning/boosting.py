@@ -51,6 +51,7 @@ class Boosting:
 
     Examples
     --------
+    >>> from mlinstruments.learning import Boosting
     >>> Boosting(rounds=50).label
     'boosting(rounds=50)'
     """

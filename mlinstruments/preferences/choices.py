@@ -52,6 +52,8 @@ class ChoiceData:
 
     Examples
     --------
+    >>> from mlinstruments import ChoiceData
+    >>> from mlinstruments.games import Protocol
     >>> tg = Protocol("tg", 80, 50, 30, 20, id="a")
     >>> data = ChoiceData.from_counts([(tg, (0.5, 0.5), {"00": 3, "11": 2})])
     >>> data.n_choices
@@ -93,6 +95,7 @@ class ChoiceData:
         Examples
         --------
         >>> import pathlib, tempfile
+        >>> from mlinstruments import ChoiceData
         >>> path = pathlib.Path(tempfile.mkdtemp()) / "log.csv"
         >>> _ = path.write_text("protocol_id,game,T,R,P,S,strategy\\na,tg,80,50,30,20,01\\n")
         >>> ChoiceData.read(path).n_choices
@@ -134,6 +137,7 @@ class ChoiceData:
 
         Examples
         --------
+        >>> from mlinstruments import ChoiceData
         >>> tg = {"protocol_id": "a", "game": "tg", "T": 80, "R": 50, "P": 30, "S": 20}
         >>> rows = [{**tg, "subject": 1, "node": 0, "action": 1, "status": "ok"},
         ...         {**tg, "subject": 1, "node": 1, "action": 0, "status": "ok"},
@@ -187,6 +191,8 @@ class ChoiceData:
 
         Examples
         --------
+        >>> from mlinstruments import ChoiceData
+        >>> from mlinstruments.games import Protocol
         >>> ug = Protocol("ug", 70, 50, 10, 30, id="b")
         >>> ChoiceData.from_counts([(ug, None, {"01": 7, "11": 3})]).n_choices
         10.0
@@ -226,6 +232,8 @@ class ChoiceData:
 
         Examples
         --------
+        >>> from mlinstruments import ChoiceData
+        >>> from mlinstruments.games import Protocol
         >>> tg = Protocol("tg", 80, 50, 30, 20, id="a")
         >>> data = ChoiceData.from_counts([(tg, None, {"00": 3, "11": 2})])
         >>> data.select(game="tg").n_choices
@@ -269,6 +277,8 @@ class ChoiceData:
 
         Examples
         --------
+        >>> from mlinstruments import ChoiceData
+        >>> from mlinstruments.games import Protocol
         >>> tg = Protocol("tg", 80, 50, 30, 20, id="a")
         >>> data = ChoiceData.from_counts([(tg, None, {"00": 3, "11": 1})])
         >>> data.resolved_beliefs("empirical")[0]
@@ -325,6 +335,8 @@ class ChoiceData:
 
         Examples
         --------
+        >>> from mlinstruments import ChoiceData
+        >>> from mlinstruments.games import Protocol
         >>> tg = Protocol("tg", 80, 50, 30, 20, id="a")
         >>> data = ChoiceData.from_counts([(tg, (0.5, 0.5), {"00": 3, "11": 1})])
         >>> data.design().z.shape  # sets, strategies, coefficients
@@ -421,6 +433,8 @@ class AllocationChoices:
         --------
         Who gives up 5 points of 60 so that the other has 40 more?
 
+        >>> import pandas as pd
+        >>> from mlinstruments import AllocationChoices
         >>> rows = pd.DataFrame({"own_0": [60.0], "own_1": [55.0], "other_0": [10.0],
         ...                      "other_1": [50.0], "chosen": [1], "one": [1.0]})
         >>> data = AllocationChoices.from_frame(

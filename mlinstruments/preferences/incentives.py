@@ -202,8 +202,9 @@ def incentive_sensitivity(fit: PreferenceResults) -> IncentiveSensitivity:
 
     Examples
     --------
+    >>> from mlinstruments import PreferenceLogit
     >>> from mlinstruments.games import default_grid
-    >>> from mlinstruments.preferences import PreferenceLogit, simulate_choices
+    >>> from mlinstruments.preferences import incentive_sensitivity, simulate_choices
     >>> data = simulate_choices(default_grid(), scale=0.1, draws=50)
     >>> found = incentive_sensitivity(PreferenceLogit(parameters=()).fit(data))
     >>> bool(0 < found["marginal_effect"].estimate < found["lambda"].estimate / 4)
@@ -232,6 +233,7 @@ def incentive_sensitivity_of(
     --------
     >>> from mlinstruments.games import default_grid
     >>> from mlinstruments.preferences import simulate_choices
+    >>> from mlinstruments.preferences.incentives import incentive_sensitivity_of
     >>> found = incentive_sensitivity_of(simulate_choices(default_grid(), scale=0.5, draws=50))
     >>> bool(found["best_response_rate"].estimate > found["best_response_rate"].at_random)
     True

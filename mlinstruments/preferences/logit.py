@@ -57,8 +57,9 @@ class PreferenceLogit:
 
     Examples
     --------
+    >>> from mlinstruments import PreferenceLogit
     >>> from mlinstruments.games import default_grid
-    >>> from mlinstruments.preferences.simulate import simulate_choices
+    >>> from mlinstruments.preferences import simulate_choices
     >>> data = simulate_choices(default_grid(), scale=0.1, kappa=0.3, draws=200)
     >>> fit = PreferenceLogit(parameters=("kappa",)).fit(data)
     >>> low, high = fit.conf_int().loc["kappa"]
@@ -144,6 +145,7 @@ class PreferenceLogit:
 
         Examples
         --------
+        >>> from mlinstruments import PreferenceLogit
         >>> from mlinstruments.games import default_grid
         >>> from mlinstruments.preferences import simulate_choices
         >>> data = simulate_choices(default_grid(), scale=0.1, kappa=0.3, subjects=2, draws=20)

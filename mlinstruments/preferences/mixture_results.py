@@ -48,6 +48,7 @@ class MixtureResults:
     --------
     Two halves of a population, of which the second weighs the universalised payoff:
 
+    >>> import numpy as np
     >>> import pandas as pd
     >>> from mlinstruments import ChoiceData, PreferenceLogit
     >>> from mlinstruments.games import default_grid

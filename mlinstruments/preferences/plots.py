@@ -64,6 +64,7 @@ def plot_preferences(
     Examples
     --------
     >>> import matplotlib
+    >>> from mlinstruments.preferences.plots import plot_preferences
     >>> matplotlib.use("Agg")
     >>> from mlinstruments.games import default_grid
     >>> from mlinstruments.preferences import PreferenceLogit, simulate_choices
@@ -123,6 +124,7 @@ def plot_choice_curve(fit: PreferenceResults, bins: int = 10, ax: Any = None) ->
     Examples
     --------
     >>> import matplotlib
+    >>> from mlinstruments.preferences.plots import plot_choice_curve
     >>> matplotlib.use("Agg")
     >>> from mlinstruments.games import default_grid
     >>> from mlinstruments.preferences import PreferenceLogit, simulate_choices
@@ -187,6 +189,7 @@ def plot_posteriors(mixture: Any, ax: Any = None) -> Any:
     Examples
     --------
     >>> import matplotlib
+    >>> from mlinstruments.preferences.plots import plot_posteriors
     >>> matplotlib.use("Agg")
     >>> import pandas as pd
     >>> from types import SimpleNamespace

@@ -43,6 +43,8 @@ class Sample:
 
     Examples
     --------
+    >>> import numpy as np
+    >>> from mlinstruments.simulation.designs import nonlinear
     >>> sample = nonlinear(n=100).draw(np.random.default_rng(0))
     >>> sample.y.shape, sample.X.shape, sample.D.shape, sample.W.shape
     ((100,), (100, 1), (100,), (100, 3))
@@ -75,6 +77,7 @@ class Design:
 
     Examples
     --------
+    >>> from mlinstruments.simulation.designs import nonlinear
     >>> design = nonlinear(n=100)
     >>> design.name, design.truth
     ('nonlinear(n=100, signal=1)', 1.0)
@@ -120,6 +123,7 @@ def nonlinear(n: int = 1000, signal: float = 1.0) -> Design:
     Examples
     --------
     >>> import numpy as np
+    >>> from mlinstruments.simulation.designs import nonlinear
     >>> sample = nonlinear(n=100).draw(np.random.default_rng(0))
     >>> sample.W.shape, sample.truth
     ((100, 3), 1.0)
@@ -155,6 +159,7 @@ def spurious(n: int = 1000, strength: float = 0.0) -> Design:
     Examples
     --------
     >>> import numpy as np
+    >>> from mlinstruments.simulation.designs import spurious
     >>> sample = spurious(n=100).draw(np.random.default_rng(0))
     >>> sample.X.shape, sample.truth, float(np.abs(sample.oracle).max())
     ((100, 2), 0.0, 0.0)
@@ -211,6 +216,7 @@ def many_weak(
     Examples
     --------
     >>> import numpy as np
+    >>> from mlinstruments.simulation.designs import many_weak
     >>> sample = many_weak(n=100, errors="sign", q=20).draw(np.random.default_rng(0))
     >>> sample.W.shape, sample.truth
     ((100, 20), 1.0)

@@ -52,7 +52,9 @@ def read_edsl(
 
     Examples
     --------
+    >>> import pandas as pd
     >>> from mlinstruments.games import Protocol
+    >>> from mlinstruments.preferences.logs import read_edsl
     >>> results = pd.DataFrame({"scenario.protocol_id": ["a"], "agent.agent_name": ["ann"],
     ...                         "model.model": ["toy"], "answer.choice": ["01"]})
     >>> found = read_edsl(results, "choice", [Protocol("tg", 80, 50, 30, 20, id="a")])

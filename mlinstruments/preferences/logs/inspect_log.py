@@ -47,6 +47,7 @@ def read_inspect(path: Any, parse: Parser, protocols: Any = None) -> pd.DataFram
     Answers that are bare digits, of a log whose samples' metadata name the protocol:
 
     >>> from mlinstruments.games import default_grid
+    >>> from mlinstruments.preferences.logs import read_inspect
     >>> from mlinstruments.preferences.logs.answers import digits
     >>> read_inspect("log.eval", parse=digits, protocols=default_grid())  # doctest: +SKIP
     """

@@ -50,7 +50,9 @@ def read_openai_batch(
 
     Examples
     --------
+    >>> import pandas as pd
     >>> import json, pathlib, tempfile
+    >>> from mlinstruments.preferences.logs import read_openai_batch
     >>> from mlinstruments.preferences.logs.answers import digits
     >>> body = {"model": "toy", "choices": [{"message": {"content": "10"}}]}
     >>> line = {"custom_id": "r1", "response": {"status_code": 200, "body": body}}

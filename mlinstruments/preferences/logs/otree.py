@@ -59,6 +59,7 @@ def read_otree(
     --------
     >>> import pathlib, tempfile
     >>> from mlinstruments.games import Protocol
+    >>> from mlinstruments.preferences.logs import read_otree
     >>> columns = "participant.code,session.code,tg.1.player.trust,tg.1.player.reciprocate"
     >>> path = pathlib.Path(tempfile.mkdtemp()) / "all_apps_wide.csv"
     >>> _ = path.write_text(columns + "\\nann,s1,1,0\\n")
