@@ -70,6 +70,7 @@ class OLS:
 
     Examples
     --------
+    >>> from mlinstruments.learning import OLS
     >>> OLS().label
     'ols'
     """
