@@ -7,18 +7,20 @@ level need no data.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
-from mlinstruments._core.arrays import encode_labels
+from mlinstruments._core.arrays import check_choice, encode_labels
 from mlinstruments._core.exceptions import InputError
+from mlinstruments._core.hypotheses import TestResult
 from mlinstruments._core.linalg import residuals
 from mlinstruments._core.sandwich import CovarianceSpec
-from mlinstruments._core.typing import BoolArray, FloatArray, IntArray
+from mlinstruments._core.typing import FloatArray, IntArray
 
 from . import anderson_rubin as ar
 from . import orthogonal
-from .anderson_rubin import Moments, TestResult
+from .anderson_rubin import Moments
 from .confidence_set import ConfidenceSet
 from .orthogonal import OrthogonalMoments
 
@@ -65,6 +67,17 @@ class ARKind:
     def confidence_set(self, level: float, coordinate: int = 0) -> ConfidenceSet:
         """The set for one coefficient; a projection where there are several."""
         self._require()
+        question = (level, coordinate)
+        if question not in self._answers:
+            self._answers[question] = self._invert(level, coordinate)
+        return self._answers[question]
+
+    @cached_property
+    def _answers(self) -> dict[tuple[float, int], ConfidenceSet]:
+        """Sets by level and coordinate, kept because a projection takes a fifth of a second."""
+        return {}
+
+    def _invert(self, level: float, coordinate: int) -> ConfidenceSet:
         words = WORDS[self.kind]
         if self.directions is not None:
             return orthogonal.confidence_set(self.directions, level, words)
@@ -86,6 +99,21 @@ def _set(moments: Moments, coordinate: int, level: float, words: str) -> Confide
     return ar.projection(moments, coordinate, level, words)
 
 
+def chosen_kind(kinds: tuple[ARKind, ...], name: str | None, method: str) -> ARKind:
+    """The kind called ``name``, by default the first; ``method`` is the estimator, for errors."""
+    if not kinds:
+        raise InputError(f"{method} has no instruments, so no Anderson-Rubin test.")
+    if name is None:
+        return kinds[0]
+    if len(kinds) == 1:
+        raise InputError(
+            f"ar= chooses among kinds after cross-fitting; {method} uses its instruments"
+            " as they are: leave ar out."
+        )
+    check_choice(name, "ar", KINDS)
+    return next(kind for kind in kinds if kind.kind == name)
+
+
 def by_fold_moments(
     z: FloatArray,
     y: FloatArray,
@@ -102,31 +130,39 @@ def by_fold_moments(
     if spec.kind == "kernel":
         return "a kernel covariance needs neighbouring rows in one fold; use 'corrected'."
     found = []
-    constant = np.ones((len(y), 1))
     for k in range(int(cell.max()) + 1):
-        rows = cell == k
-        if rows.sum() <= X.shape[1] + D.shape[1] + 1:
+        rows = np.flatnonzero(cell == k)
+        if len(rows) <= X.shape[1] + D.shape[1] + 1:
             return (
-                f"fold {k} has {int(rows.sum())} rows for {X.shape[1]} covariates; use fewer"
+                f"fold {k} has {len(rows)} rows for {X.shape[1]} covariates; use fewer"
                 " folds or 'corrected'."
             )
         inside = _inside(spec, rows)
         if inside is None:
             return f"fold {k} holds a single cluster; use fewer folds or 'corrected'."
         w = None if weights is None else weights[rows]
-        exog = np.hstack([constant[rows], X[rows]])
-        # The fold's own mean goes too, as it does from the pooled instrument.
-        cleaned = residuals(np.column_stack([z[rows], y[rows], D[rows]]), exog, w)
-        if w is not None:
-            cleaned = cleaned * np.sqrt(w)[:, None]
-        q = z.shape[1]
-        found.append(
-            ar.moments(cleaned[:, :q], cleaned[:, q], cleaned[:, q + 1 :], inside, X.shape[1])
-        )
+        found.append(_moments_inside(z[rows], y[rows], D[rows], X[rows], inside, w))
     return tuple(found)
 
 
-def _inside(spec: CovarianceSpec, rows: BoolArray) -> CovarianceSpec | None:
+def _moments_inside(
+    z: FloatArray,
+    y: FloatArray,
+    D: FloatArray,
+    X: FloatArray,
+    spec: CovarianceSpec,
+    weights: FloatArray | None,
+) -> Moments:
+    # The fold's own mean goes too, as it does from the pooled instrument.
+    exog = np.column_stack([np.ones(len(X)), X])
+    cleaned = residuals(np.column_stack([z, y, D]), exog, weights)
+    if weights is not None:
+        cleaned = cleaned * np.sqrt(weights)[:, None]
+    q = z.shape[1]
+    return ar.moments(cleaned[:, :q], cleaned[:, q], cleaned[:, q + 1 :], spec, X.shape[1])
+
+
+def _inside(spec: CovarianceSpec, rows: IntArray) -> CovarianceSpec | None:
     """The covariance among some rows; None where they form a single cluster."""
     if spec.kind != "clustered":
         return spec

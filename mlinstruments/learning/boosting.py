@@ -171,12 +171,15 @@ class BoostingEngine:
             rounds = _choose_rounds(runs, self._learner.max_rounds)
             if halves is task.parts:
                 return np.stack([run.predict(inputs, rounds) for run in runs]), rounds
-        predictions = np.empty((len(task.parts), len(inputs)))
-        for i, rows in enumerate(task.parts):  # one at a time, to hold one in memory
-            run = self._run(target, rows, seed)
-            run.advance(rounds)
-            predictions[i] = run.predict(inputs, rounds)
-        return predictions, rounds
+        parts = [self._boosted(target, rows, rounds, seed, inputs) for rows in task.parts]
+        return np.stack(parts), rounds
+
+    def _boosted(
+        self, target: FloatArray, rows: IntArray, rounds: int, seed: int, inputs: FloatArray
+    ) -> FloatArray:
+        run = self._run(target, rows, seed)  # freed on return: parts are held one at a time
+        run.advance(rounds)
+        return run.predict(inputs, rounds)
 
     def _run(self, target: FloatArray, rows: IntArray, seed: int) -> _Run:
         weights = None if self._weights is None else self._weights[rows]
