@@ -20,6 +20,7 @@ version = release
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.autosummary", "numpydoc"]
 myst_enable_extensions = ["dollarmath"]
+myst_heading_anchors = 2
 exclude_patterns = ["_build"]
 
 # api.md documents every class on one page: no stub files are generated.
