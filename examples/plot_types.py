@@ -69,9 +69,9 @@ def population(subjects: int, draws: int, seed: int) -> tuple[ChoiceData, np.nda
 
 
 def fit_types(data: ChoiceData, n_types: int, n_starts: int) -> Any:
-    """A mixture; beliefs of one half, as the subjects have."""
+    """A mixture, clustered by subject; beliefs of one half, as the subjects have."""
     model = PreferenceLogit(("kappa",), n_types, beliefs="uniform", n_starts=n_starts)
-    return model.fit(data)
+    return model.fit(data, clusters="subject")
 
 
 def agreement(mixture: Any, truth: np.ndarray) -> float:
@@ -90,7 +90,8 @@ def main(quick: bool = False) -> None:
     for k in (1, 2, 3):
         begin = time.perf_counter()
         fit = fit_types(data, k, starts)
-        print(f"\n--- {k} types, {time.perf_counter() - begin:.1f} s\n{fit}")
+        title = "1 type" if k == 1 else f"{k} types"
+        print(f"\n--- {title}, {time.perf_counter() - begin:.1f} s\n{fit}")
         if k == 1:
             rows[k] = {"loglik": fit.loglik}
             continue

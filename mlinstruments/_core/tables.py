@@ -18,7 +18,7 @@ class Table:
     title : str
         First line.
     facts : tuple of (name, value) pairs
-        Shown above the body, two pairs a line.
+        Shown above the body, one pair a line.
     columns : tuple of str
         Heads of the body's columns; the first column holds row names.
     rows : tuple of tuples of str
@@ -28,6 +28,7 @@ class Table:
 
     Examples
     --------
+    >>> from mlinstruments._core.tables import Table
     >>> print(Table("A table", columns=("", "b"), rows=(("x", "1.0"),)))
     A table
     =======

@@ -30,6 +30,11 @@ def compare(results: Mapping[str, IVResults], all_coefficients: bool = False) ->
     Table
         Prints as text, renders as HTML in a notebook, and has ``as_latex()``.
 
+    Raises
+    ------
+    InputError
+        Where there is no result, or something that is none.
+
     Examples
     --------
     >>> import numpy as np

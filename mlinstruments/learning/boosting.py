@@ -57,12 +57,18 @@ class Boosting:
     params : mapping, optional
         Further LightGBM parameters, kept to the letter.
 
+    Raises
+    ------
+    InputError
+        Where ``params`` sets what the package sets itself: objective, iterations, threads.
+
     References
     ----------
     Ke et al. (2017), "LightGBM", NeurIPS. Profiling: this package.
 
     Examples
     --------
+    >>> from mlinstruments.learning import Boosting
     >>> Boosting(rounds=50).label
     'boosting(rounds=50)'
     """

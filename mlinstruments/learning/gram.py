@@ -37,6 +37,7 @@ class Ridge:
 
     Examples
     --------
+    >>> from mlinstruments.learning import Ridge
     >>> Ridge(penalty=0.1).label
     'ridge(penalty=0.1)'
     """
@@ -69,6 +70,7 @@ class OLS:
 
     Examples
     --------
+    >>> from mlinstruments.learning import OLS
     >>> OLS().label
     'ols'
     """
@@ -108,6 +110,7 @@ class Series:
 
     Examples
     --------
+    >>> from mlinstruments.learning import Series
     >>> Series(knots=5).label
     'series(knots=5)'
     """

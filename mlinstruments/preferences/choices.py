@@ -52,6 +52,8 @@ class ChoiceData:
 
     Examples
     --------
+    >>> from mlinstruments import ChoiceData
+    >>> from mlinstruments.games import Protocol
     >>> tg = Protocol("tg", 80, 50, 30, 20, id="a")
     >>> data = ChoiceData.from_counts([(tg, (0.5, 0.5), {"00": 3, "11": 2})])
     >>> data.n_choices
@@ -81,16 +83,32 @@ class ChoiceData:
         partial : bool
             Keep the readable lines of a damaged file, with a warning that counts the others.
 
+        Returns
+        -------
+        ChoiceData
+
         Raises
         ------
         InputError
             Naming file and line.
+
+        Examples
+        --------
+        >>> import pathlib, tempfile
+        >>> from mlinstruments import ChoiceData
+        >>> path = pathlib.Path(tempfile.mkdtemp()) / "log.csv"
+        >>> _ = path.write_text("protocol_id,game,T,R,P,S,strategy\\na,tg,80,50,30,20,01\\n")
+        >>> ChoiceData.read(path).n_choices
+        1.0
         """
         return cls.from_frame(read_table(path, partial), source=str(path))
 
     @classmethod
     def from_frame(cls, frame: Any, source: str = "data") -> ChoiceData:
         """Take a table with one row a choice (or a count, or a probability).
+
+        Answers whose ``status`` is not ``"ok"`` are counted in ``excluded`` and left out, never
+        recoded as a choice.
 
         Parameters
         ----------
@@ -111,6 +129,22 @@ class ChoiceData:
         ------
         InputError
             Naming the row.
+
+        Warns
+        -----
+        MissingRowsWarning
+            Where strategies lack an action at some node; it counts them.
+
+        Examples
+        --------
+        >>> from mlinstruments import ChoiceData
+        >>> tg = {"protocol_id": "a", "game": "tg", "T": 80, "R": 50, "P": 30, "S": 20}
+        >>> rows = [{**tg, "subject": 1, "node": 0, "action": 1, "status": "ok"},
+        ...         {**tg, "subject": 1, "node": 1, "action": 0, "status": "ok"},
+        ...         {**tg, "subject": 2, "node": 0, "action": None, "status": "refusal"}]
+        >>> data = ChoiceData.from_frame(rows)
+        >>> data.protocols[0].strategies[data.strategy[0]], data.excluded
+        ('10', {'refusal': 1})
         """
         table = as_pandas(frame, source)
         _require_columns(table, source)
@@ -143,6 +177,25 @@ class ChoiceData:
         Parameters
         ----------
         cells : sequence of (protocol, belief or None, {strategy: count})
+            A belief is one probability a node.
+
+        Returns
+        -------
+        ChoiceData
+
+        Raises
+        ------
+        InputError
+            Where a strategy is not one of its game, a count is negative, or a belief is no
+            probability.
+
+        Examples
+        --------
+        >>> from mlinstruments import ChoiceData
+        >>> from mlinstruments.games import Protocol
+        >>> ug = Protocol("ug", 70, 50, 10, 30, id="b")
+        >>> ChoiceData.from_counts([(ug, None, {"01": 7, "11": 3})]).n_choices
+        10.0
         """
         rows = []
         for protocol, belief, counts in cells:
@@ -160,7 +213,32 @@ class ChoiceData:
         return cls.from_frame(pd.DataFrame(rows), source="counts")
 
     def select(self, **values: Any) -> ChoiceData:
-        """Rows whose labels have given values: ``data.select(model="base")``."""
+        """Rows whose labels have given values.
+
+        Parameters
+        ----------
+        **values
+            Column and value.
+
+        Returns
+        -------
+        ChoiceData
+            ``excluded`` still counts the whole log.
+
+        Raises
+        ------
+        InputError
+            Where there is no such column, or no such row.
+
+        Examples
+        --------
+        >>> from mlinstruments import ChoiceData
+        >>> from mlinstruments.games import Protocol
+        >>> tg = Protocol("tg", 80, 50, 30, 20, id="a")
+        >>> data = ChoiceData.from_counts([(tg, None, {"00": 3, "11": 2})])
+        >>> data.select(game="tg").n_choices
+        5.0
+        """
         kept = np.ones(len(self.count), dtype=bool)
         for name, value in values.items():
             if name not in self.labels:
@@ -187,6 +265,24 @@ class ChoiceData:
             ``"elicited"``, ``"uniform"`` (one half everywhere), ``"empirical"`` (mean play in the
             protocol), ``"self"`` (the other does as I do), ``"subgame_perfect"``, or a mapping from
             protocol id or game to probabilities.
+
+        Returns
+        -------
+        array, shape (N, 3)
+
+        Raises
+        ------
+        InputError
+            Where elicited beliefs are missing, or the mapping lacks a protocol.
+
+        Examples
+        --------
+        >>> from mlinstruments import ChoiceData
+        >>> from mlinstruments.games import Protocol
+        >>> tg = Protocol("tg", 80, 50, 30, 20, id="a")
+        >>> data = ChoiceData.from_counts([(tg, None, {"00": 3, "11": 1})])
+        >>> data.resolved_beliefs("empirical")[0]
+        array([0.25, 0.25,  nan])
         """
         if isinstance(beliefs, Mapping):
             return self._per_protocol([_fixed_belief(p, beliefs) for p in self.protocols])
@@ -221,11 +317,30 @@ class ChoiceData:
         Parameters
         ----------
         utility : Utility, optional
-            :class:`HomoMoralis` by default.
+            :class:`.HomoMoralis` by default.
         beliefs : str or mapping
             See :meth:`resolved_beliefs`.
         unit : {"strategy", "node"}
             Logit over whole strategies, or at every node given the subject's own other nodes.
+
+        Returns
+        -------
+        Design
+            Choice sets, one for each protocol and belief, and who chose what from them.
+
+        Raises
+        ------
+        InputError
+            As :meth:`resolved_beliefs`.
+
+        Examples
+        --------
+        >>> from mlinstruments import ChoiceData
+        >>> from mlinstruments.games import Protocol
+        >>> tg = Protocol("tg", 80, 50, 30, 20, id="a")
+        >>> data = ChoiceData.from_counts([(tg, (0.5, 0.5), {"00": 3, "11": 1})])
+        >>> data.design().z.shape  # sets, strategies, coefficients
+        (1, 4, 4)
         """
         check_choice(unit, "unit", ("strategy", "node"))
         resolved = self.resolved_beliefs(beliefs)
@@ -273,6 +388,7 @@ class AllocationChoices:
     Parameters
     ----------
     sets : Design
+        Choice sets, and who chose what from them.
     """
 
     sets: Design
@@ -294,7 +410,7 @@ class AllocationChoices:
         ----------
         frame : data frame
         own, other : sequence of column names
-            Payoffs of self and other, one column an alternative.
+            Payoffs of self and other in points, one column an alternative.
         chosen : str
             Column with the position (0, 1, ...) of the alternative chosen.
         characteristics : mapping of parameter to column name(s)
@@ -303,6 +419,29 @@ class AllocationChoices:
             Columns to cluster by.
         count : str, optional
             Column of counts.
+
+        Returns
+        -------
+        AllocationChoices
+
+        Raises
+        ------
+        InputError
+            Naming a column that is missing or not numeric, or the row.
+
+        Examples
+        --------
+        Who gives up 5 points of 60 so that the other has 40 more?
+
+        >>> import pandas as pd
+        >>> from mlinstruments import AllocationChoices
+        >>> rows = pd.DataFrame({"own_0": [60.0], "own_1": [55.0], "other_0": [10.0],
+        ...                      "other_1": [50.0], "chosen": [1], "one": [1.0]})
+        >>> data = AllocationChoices.from_frame(
+        ...     rows, ["own_0", "own_1"], ["other_0", "other_1"], "chosen", {"beta": "one"})
+        >>> data.sets.z
+        array([[[ 60., -50.],
+                [ 55.,  -5.]]])
         """
         table = as_pandas(frame, "data")
         model = WeightedOther(tuple(characteristics))

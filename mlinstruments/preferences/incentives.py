@@ -84,7 +84,7 @@ class EqualRates:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class IncentiveSensitivity(Printed):
-    """What :func:`incentive_sensitivity` returns.
+    """What :func:`.incentive_sensitivity` returns.
 
     Parameters
     ----------
@@ -193,8 +193,9 @@ def incentive_sensitivity(fit: PreferenceResults) -> IncentiveSensitivity:
 
     Examples
     --------
+    >>> from mlinstruments import PreferenceLogit
     >>> from mlinstruments.games import default_grid
-    >>> from mlinstruments.preferences import PreferenceLogit, simulate_choices
+    >>> from mlinstruments.preferences import incentive_sensitivity, simulate_choices
     >>> data = simulate_choices(default_grid(), scale=0.1, draws=50)
     >>> found = incentive_sensitivity(PreferenceLogit(parameters=()).fit(data))
     >>> bool(0 < found["marginal_effect"].estimate < found["lambda"].estimate / 4)
@@ -211,18 +212,19 @@ def incentive_sensitivity(fit: PreferenceResults) -> IncentiveSensitivity:
 def incentive_sensitivity_of(
     data: ChoiceData | AllocationChoices, beliefs: Any = "elicited"
 ) -> IncentiveSensitivity:
-    """The model-free measures of :func:`incentive_sensitivity`, straight from choices.
+    """The model-free measures of :func:`.incentive_sensitivity`, straight from choices.
 
     Parameters
     ----------
     data : ChoiceData or AllocationChoices
     beliefs : str or mapping
-        What choosers expect of the other, as in :class:`PreferenceLogit`.
+        What choosers expect of the other, as in :class:`.PreferenceLogit`.
 
     Examples
     --------
     >>> from mlinstruments.games import default_grid
     >>> from mlinstruments.preferences import simulate_choices
+    >>> from mlinstruments.preferences.incentives import incentive_sensitivity_of
     >>> found = incentive_sensitivity_of(simulate_choices(default_grid(), scale=0.5, draws=50))
     >>> bool(found["best_response_rate"].estimate > found["best_response_rate"].at_random)
     True

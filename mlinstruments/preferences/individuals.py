@@ -76,7 +76,7 @@ def individual_fits(design: Design, subject: str = "subject") -> pd.DataFrame:
     Examples
     --------
     >>> from mlinstruments.games import default_grid
-    >>> from mlinstruments.preferences.simulate import simulate_choices
+    >>> from mlinstruments.preferences import individual_fits, simulate_choices
     >>> data = simulate_choices(default_grid(), scale=0.1, kappa=0.3, subjects=3, draws=20)
     >>> individual_fits(data.design())["status"].tolist()
     ['estimated', 'estimated', 'estimated']

@@ -57,8 +57,9 @@ class PreferenceLogit:
 
     Examples
     --------
+    >>> from mlinstruments import PreferenceLogit
     >>> from mlinstruments.games import default_grid
-    >>> from mlinstruments.preferences.simulate import simulate_choices
+    >>> from mlinstruments.preferences import simulate_choices
     >>> data = simulate_choices(default_grid(), scale=0.1, kappa=0.3, draws=200)
     >>> fit = PreferenceLogit(parameters=("kappa",)).fit(data)
     >>> low, high = fit.conf_int().loc["kappa"]
@@ -104,6 +105,13 @@ class PreferenceLogit:
         Raises
         ------
         InputError
+            Where the data cannot be used, beliefs are missing, or a column of clusters is. Data
+            that do not identify the parameters raise nothing: the result says why.
+
+        Warns
+        -----
+        AssumptionWarning
+            Below 10 clusters; with several types, where few starts found the best likelihood.
         """
         check_count(self.n_types, "n_types", 1)
         design = self._design(data)
@@ -122,7 +130,7 @@ class PreferenceLogit:
     def individuals(
         self, data: ChoiceData | AllocationChoices, subject: str = "subject"
     ) -> pd.DataFrame:
-        """Estimate every subject on its own; see :func:`.individuals.individual_fits`.
+        """Estimate every subject on its own; see :func:`mlinstruments.preferences.individual_fits`.
 
         Parameters
         ----------
@@ -134,6 +142,15 @@ class PreferenceLogit:
         -------
         DataFrame, one row a subject
             Parameters, standard errors, and a status in words.
+
+        Examples
+        --------
+        >>> from mlinstruments import PreferenceLogit
+        >>> from mlinstruments.games import default_grid
+        >>> from mlinstruments.preferences import simulate_choices
+        >>> data = simulate_choices(default_grid(), scale=0.1, kappa=0.3, subjects=2, draws=20)
+        >>> PreferenceLogit(("kappa",)).individuals(data).columns.tolist()[:4]
+        ['lambda', 'kappa', 'lambda_se', 'kappa_se']
         """
         from .individuals import individual_fits
 

@@ -43,6 +43,27 @@ class MixtureResults(Printed):
     subjects : array, shape (S,)
     nobs : float
         Choices counted.
+
+    Examples
+    --------
+    Two halves of a population, of which the second weighs the universalised payoff:
+
+    >>> import numpy as np
+    >>> import pandas as pd
+    >>> from mlinstruments import ChoiceData, PreferenceLogit
+    >>> from mlinstruments.games import default_grid
+    >>> from mlinstruments.games.utility import choice_probabilities
+    >>> rng, rows = np.random.default_rng(0), []
+    >>> for p in default_grid():
+    ...     for subject in range(40):
+    ...         chances = choice_probabilities(p, np.full(p.n_nodes, 0.5), 0.15, subject % 2)
+    ...         rows.append({"subject": subject, "protocol_id": p.id, "game": p.game,
+    ...                      "T": p.T, "R": p.R, "P": p.P, "S": p.S,
+    ...                      "strategy": p.strategies[rng.choice(len(chances), p=chances)]})
+    >>> data = ChoiceData.from_frame(pd.DataFrame(rows))
+    >>> fit = PreferenceLogit(("kappa",), n_types=2, beliefs="uniform", n_starts=10).fit(data)
+    >>> fit.shares.round(1).tolist(), fit.n_starts_best
+    ([0.5, 0.5], 10)
     """
 
     theta: FloatArray

@@ -62,7 +62,7 @@ def plot_preferences(
         Which, in which order; lambda and all parameters by default.
     level : float
     method : {"delta", "fieller", "bootstrap"}
-        See :meth:`PreferenceResults.conf_int`.
+        See :meth:`.PreferenceResults.conf_int`.
 
     Returns
     -------
@@ -78,6 +78,7 @@ def plot_preferences(
     Examples
     --------
     >>> import matplotlib
+    >>> from mlinstruments.preferences.plots import plot_preferences
     >>> matplotlib.use("Agg")
     >>> from mlinstruments.games import default_grid
     >>> from mlinstruments.preferences import PreferenceLogit, simulate_choices
@@ -110,8 +111,9 @@ def plot_preferences(
 def plot_choice_curve(fit: PreferenceResults, bins: int = 10, ax: Any = None) -> Any:
     """Share of an action against what it gains its chooser, observed and fitted.
 
-    Every node choice of every strategy is a binary choice with an own-payoff gap (see
-    :mod:`mlinstruments.preferences.incentives`). Gaps are cut into bins of about equal numbers of
+    Action 1 at a node is to cooperate, trust, reciprocate, split equally or accept. Every node
+    choice of every strategy is a binary choice with an own-payoff gap (see
+    :func:`.incentive_sensitivity`). Gaps are cut into bins of about equal numbers of
     choices. Dots are observed shares, with 95% Wilson intervals that take choices as independent;
     the line is the mean fitted probability of the same choices, which need not be monotone because
     the model knows more than the gap; the dashed curve is what the fitted scale would give if own
@@ -136,13 +138,14 @@ def plot_choice_curve(fit: PreferenceResults, bins: int = 10, ax: Any = None) ->
     Examples
     --------
     >>> import matplotlib
+    >>> from mlinstruments.preferences.plots import plot_choice_curve
     >>> matplotlib.use("Agg")
     >>> from mlinstruments.games import default_grid
     >>> from mlinstruments.preferences import PreferenceLogit, simulate_choices
     >>> data = simulate_choices(default_grid(), scale=0.1, draws=9)
     >>> fit = PreferenceLogit(parameters=("kappa",)).fit(data)
     >>> plot_choice_curve(fit).get_xlabel()
-    'own-payoff gap of the action (points)'
+    'own payoff, action 1 less action 0 (points)'
     """
     check_count(bins, "bins", 2)
     ax = pyplot().subplots(figsize=(6.0, 4.0), layout="constrained")[1] if ax is None else ax
@@ -163,11 +166,14 @@ def plot_choice_curve(fit: PreferenceResults, bins: int = 10, ax: Any = None) ->
     )  # fmt: skip
     ax.set_xlim(-reach, reach)
     ax.set_ylim(-0.03, 1.03)
-    ax.set_xlabel("own-payoff gap of the action (points)")
-    ax.set_ylabel("share choosing the action (1 at a node)")
+    ax.set_xlabel("own payoff, action 1 less action 0 (points)")
+    ax.set_ylabel("share choosing action 1")
     ax.spines[["top", "right"]].set_visible(False)
     if not fit.identification.identified:
-        ax.set_title("no fitted curve: not identified", fontsize="small", color=GREY)
+        ax.text(
+            0.03, 0.98, "no fitted curve: not identified", transform=ax.transAxes, va="top",
+            fontsize="small", style="italic", color=GREY,
+        )  # fmt: skip
     ax.legend(frameon=False, fontsize="small", loc="lower right")
     return ax
 
@@ -197,6 +203,7 @@ def plot_posteriors(mixture: Any, ax: Any = None) -> Any:
     Examples
     --------
     >>> import matplotlib
+    >>> from mlinstruments.preferences.plots import plot_posteriors
     >>> matplotlib.use("Agg")
     >>> import pandas as pd
     >>> from types import SimpleNamespace

@@ -42,6 +42,15 @@ class PreferenceResults(Printed):
         What the choice was over, and what was believed.
     excluded : mapping of str to int
         Answers that were not choices.
+
+    Examples
+    --------
+    >>> from mlinstruments.games import default_grid
+    >>> from mlinstruments.preferences import PreferenceLogit, simulate_choices
+    >>> data = simulate_choices(default_grid(), scale=0.1, kappa=0.3, draws=100)
+    >>> fit = PreferenceLogit(("kappa",)).fit(data)
+    >>> fit.params.index.tolist(), fit.nobs, fit.identification.identified
+    (['lambda', 'kappa'], 1800.0, True)
     """
 
     theta: FloatArray
@@ -117,7 +126,25 @@ class PreferenceResults(Printed):
         Raises
         ------
         NotIdentifiedError
-            Where the parameters are not identified; the message says why.
+            Where the parameters are not identified, or too few bootstrap draws have an estimate;
+            the message says why.
+        InputError
+            Where the level is no probability, or there are choice probabilities to bootstrap and no
+            clusters.
+
+        References
+        ----------
+        Fieller (1954), doi:10.1111/j.2517-6161.1954.tb00159.x.
+
+        Examples
+        --------
+        >>> from mlinstruments.games import default_grid
+        >>> from mlinstruments.preferences import PreferenceLogit, simulate_choices
+        >>> data = simulate_choices(default_grid(), scale=0.1, kappa=0.3, draws=100)
+        >>> fit = PreferenceLogit(("kappa",)).fit(data)
+        >>> low, high = fit.conf_int(method="fieller").loc["kappa"]
+        >>> bool(low < fit.params["kappa"] < high)
+        True
         """
         check_choice(method, "method", ("delta", "fieller", "bootstrap"))
         check_level(level)
@@ -171,6 +198,28 @@ class PreferenceResults(Printed):
             From other choices: before and after tuning, or another agent.
         names : tuple of str, optional
             Which parameters, lambda included by default.
+
+        Returns
+        -------
+        TestResult
+
+        Raises
+        ------
+        InputError
+            Where a parameter is not estimated in both fits.
+        NotIdentifiedError
+            Where one of the fits is not identified.
+
+        Examples
+        --------
+        >>> from mlinstruments.games import default_grid
+        >>> from mlinstruments.preferences import PreferenceLogit, simulate_choices
+        >>> model = PreferenceLogit(("kappa",))
+        >>> before, after = (
+        ...     model.fit(simulate_choices(default_grid(), 0.1, kappa, draws=100))
+        ...     for kappa in (0.0, 0.5))
+        >>> bool(before.test_equal(after, ("kappa",)).pvalue < 0.01)
+        True
         """
         names = tuple(self.names) if names is None else names
         unknown = [n for n in names if n not in self.names or n not in other.names]
@@ -188,6 +237,29 @@ class PreferenceResults(Printed):
         """Likelihood-ratio test of a fit with fewer parameters on the same choices.
 
         Valid where choices are independent; otherwise use :meth:`wald_test`.
+
+        Parameters
+        ----------
+        restricted : PreferenceResults
+
+        Returns
+        -------
+        TestResult
+
+        Raises
+        ------
+        InputError
+            Where the other fit is not of fewer parameters on as many choices.
+
+        Examples
+        --------
+        >>> from mlinstruments.games import default_grid
+        >>> from mlinstruments.preferences import PreferenceLogit, simulate_choices
+        >>> data = simulate_choices(default_grid(), scale=0.1, kappa=0.5, draws=100)
+        >>> full, payoffs = (PreferenceLogit(names).fit(data) for names in (("kappa",), ()))
+        >>> test = full.lr_test(payoffs)
+        >>> test.null, test.df, bool(test.pvalue < 0.01)
+        ('kappa = 0', 1, True)
         """
         if not set(restricted.names) < set(self.names) or restricted.nobs != self.nobs:
             raise InputError("lr_test needs a fit of fewer parameters on the same choices.")
@@ -197,7 +269,32 @@ class PreferenceResults(Printed):
         return _chi_squared(statistic, df, null_words(dropped, [0.0] * len(dropped)))
 
     def wald_test(self, **values: float) -> TestResult:
-        """Wald test of given values: ``fit.wald_test(kappa=0)``, robust or clustered as the fit."""
+        """Wald test of given values, robust or clustered as the fit.
+
+        Parameters
+        ----------
+        **values : float
+            Value of each parameter tested: ``fit.wald_test(kappa=0)``.
+
+        Returns
+        -------
+        TestResult
+
+        Raises
+        ------
+        InputError
+            Where no parameter, or an unknown one, is named.
+        NotIdentifiedError
+            Where the parameters are not identified.
+
+        Examples
+        --------
+        >>> from mlinstruments.games import default_grid
+        >>> from mlinstruments.preferences import PreferenceLogit, simulate_choices
+        >>> data = simulate_choices(default_grid(), scale=0.1, kappa=0.5, draws=100)
+        >>> bool(PreferenceLogit(("kappa",)).fit(data).wald_test(kappa=0).pvalue < 0.01)
+        True
+        """
         names = list(values)
         if not names or any(n not in self.names for n in names):
             raise InputError(f"name parameters among {', '.join(self.names)}.")
@@ -208,7 +305,13 @@ class PreferenceResults(Printed):
         return _wald(gap, variance, null_words(names, values.values()))
 
     def incentive_sensitivity(self) -> Any:
-        """The measures of how choices react to incentives, in one table."""
+        """The measures of how choices react to incentives, in one table.
+
+        Returns
+        -------
+        IncentiveSensitivity
+            See :func:`mlinstruments.preferences.incentive_sensitivity`.
+        """
         from .incentives import incentive_sensitivity
 
         return incentive_sensitivity(self)

@@ -45,6 +45,8 @@ def simulate_choices(
 
     Examples
     --------
+    >>> from mlinstruments.games import Protocol
+    >>> from mlinstruments.preferences import simulate_choices
     >>> simulate_choices([Protocol("tg", 80, 50, 30, 20, id="a")], scale=0.1, draws=5).n_choices
     5.0
     """
