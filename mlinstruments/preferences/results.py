@@ -18,7 +18,7 @@ from mlinstruments._core.typing import FloatArray, IntArray
 
 from .design import Design
 from .identification import Identification
-from .inference import bootstrap, delta_covariance, fieller, reported
+from .inference import bootstrap, delta_covariance, fieller, reported, wald_statistic
 
 
 @dataclass(frozen=True)
@@ -103,8 +103,10 @@ class PreferenceResults:
 
     @cached_property
     def std_errors(self) -> pd.Series:
-        """Standard errors by the delta method."""
-        return pd.Series(np.sqrt(np.diag(self.cov)), self.names, name="std_error")
+        """Standard errors by the delta method; missing where no variance is left."""
+        variances = np.diag(self.cov)
+        errors = np.sqrt(np.where(variances > 0, variances, np.nan))
+        return pd.Series(errors, self.names, name="std_error")
 
     @property
     def _nothing(self) -> FloatArray:
@@ -201,7 +203,7 @@ class PreferenceResults:
         gap = (self.params[list(names)] - other.params[list(names)]).to_numpy()
         chosen = list(names)
         variance = (self.cov.loc[chosen, chosen] + other.cov.loc[chosen, chosen]).to_numpy()
-        statistic = float(gap @ np.linalg.solve(variance, gap))
+        statistic = wald_statistic(gap, variance)
         pvalue = float(stats.chi2.sf(statistic, len(names)))
         return Comparison(statistic, pvalue, len(names), f"equal {', '.join(names)}")
 
@@ -212,6 +214,9 @@ class PreferenceResults:
         """
         if not set(restricted.names) < set(self.names) or restricted.nobs != self.nobs:
             raise InputError("lr_test needs a fit of fewer parameters on the same choices.")
+        for fit in (self, restricted):
+            if not fit.identification.identified:
+                raise NotIdentifiedError(f"no test: {fit.identification.reason}")
         df = len(self.names) - len(restricted.names)
         statistic = 2 * (self.loglik - restricted.loglik)
         dropped = ", ".join(f"{n} = 0" for n in self.names if n not in restricted.names)
@@ -225,7 +230,7 @@ class PreferenceResults:
         if not self.identification.identified:
             raise NotIdentifiedError(f"no test: {self.identification.reason}")
         gap = self.params[names].to_numpy() - np.array(list(values.values()))
-        statistic = float(gap @ np.linalg.solve(self.cov.loc[names, names].to_numpy(), gap))
+        statistic = wald_statistic(gap, self.cov.loc[names, names].to_numpy())
         words = ", ".join(f"{name} = {value:g}" for name, value in values.items())
         return Comparison(statistic, float(stats.chi2.sf(statistic, len(names))), len(names), words)
 
