@@ -18,6 +18,7 @@ from mlinstruments.games.solutions import subgame_perfect
 from mlinstruments.games.utility import HomoMoralis, Utility, WeightedOther
 
 from .design import Design
+from .excluded import Excluded, equal
 from .nodes import assemble_nodes, check_duplicates, check_prompts
 from .readers import as_pandas, read_table, shown, where
 
@@ -47,7 +48,7 @@ class ChoiceData:
         Elicited beliefs, NaN where none and beyond the protocol's nodes.
     labels : mapping of str to array (N,)
         Columns rows can be clustered by or compared by: subject, model, template, ...
-    excluded : mapping of str to int
+    excluded : Excluded, or mapping of str to number
         Answers that are not choices (refusal, ambiguous, parse_error, incomplete), counted.
 
     Examples
@@ -64,7 +65,10 @@ class ChoiceData:
     count: FloatArray
     beliefs: FloatArray
     labels: Mapping[str, AnyArray]
-    excluded: Mapping[str, int]
+    excluded: Excluded
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "excluded", Excluded.of(self.excluded))
 
     @property
     def n_choices(self) -> float:
@@ -119,9 +123,9 @@ class ChoiceData:
         if "strategy" in table.columns:
             check_duplicates(table, source)
         else:
-            table, incomplete = assemble_nodes(table, source)
-            if incomplete:
-                excluded["incomplete"] = incomplete
+            table, lacking = assemble_nodes(table, source)
+            reason = np.full(len(lacking), "incomplete", dtype=object)
+            excluded = excluded.joined(_excluded(lacking, reason))
         protocols, position = _protocols(table, source)
         strategy = _strategies(table, protocols, position, source)
         return cls(
@@ -160,14 +164,19 @@ class ChoiceData:
         return cls.from_frame(pd.DataFrame(rows), source="counts")
 
     def select(self, **values: Any) -> ChoiceData:
-        """Rows whose labels have given values: ``data.select(model="base")``."""
+        """Rows whose labels have given values: ``data.select(model="base")``.
+
+        ``excluded`` then counts what was no choice among such rows; what the log says too little of
+        is counted apart, in ``excluded.unattributed``.
+        """
         kept = np.ones(len(self.count), dtype=bool)
         for name, value in values.items():
             if name not in self.labels:
                 raise InputError(f"no column {name!r}; there are {', '.join(self.labels)}.")
-            kept &= np.asarray(self.labels[name] == value)
+            kept &= equal(self.labels[name], value)
+        excluded = self.excluded.select(**values)
         if not kept.any():
-            raise InputError(f"no row has {values}.")
+            raise InputError(_nothing_selected(values, excluded))
         return ChoiceData(
             self.protocols,
             self.protocol[kept],
@@ -175,7 +184,7 @@ class ChoiceData:
             self.count[kept],
             self.beliefs[kept],
             {name: column[kept] for name, column in self.labels.items()},
-            self.excluded,
+            excluded,
         )
 
     def resolved_beliefs(self, beliefs: Any) -> FloatArray:
@@ -348,9 +357,9 @@ class AllocationChoices:
         return self.sets.n_choices
 
     @property
-    def excluded(self) -> Mapping[str, int]:
+    def excluded(self) -> Excluded:
         """Nothing is excluded."""
-        return {}
+        return Excluded.of({})
 
     def design(self, utility: Any = None, beliefs: Any = None, unit: str = "strategy") -> Design:
         """The choice sets; utility, beliefs and unit are settled by the columns."""
@@ -373,10 +382,10 @@ def _require_columns(table: pd.DataFrame, source: str) -> None:
         raise InputError(f"{source} is empty: there are no choices.")
 
 
-def _usable(table: pd.DataFrame, source: str) -> tuple[pd.DataFrame, dict[str, int]]:
-    """Rows that are choices, and how many are not, by status; nothing is recoded."""
+def _usable(table: pd.DataFrame, source: str) -> tuple[pd.DataFrame, Excluded]:
+    """Rows that are choices, and those that are not; nothing is recoded."""
     if "status" not in table.columns:
-        return table, {}
+        return table, _excluded(table.iloc[:0], np.empty(0, dtype=object))
     status = table["status"].astype(str)
     unknown = ~status.isin(STATUSES)
     if unknown.any():
@@ -385,11 +394,23 @@ def _usable(table: pd.DataFrame, source: str) -> tuple[pd.DataFrame, dict[str, i
             f"{source}, {where(table, row)}: status {shown(status.iloc[row])} is unknown; it is one"
             f" of {', '.join(STATUSES)}."
         )
-    counted = {name: int((status == name).sum()) for name in STATUSES[1:]}
-    kept = table[(status == "ok").to_numpy()]
-    if len(kept) == 0:
+    good = (status == "ok").to_numpy()
+    if not good.any():
         raise InputError(f"{source} holds no choice: every answer is a refusal or unreadable.")
-    return kept, {name: n for name, n in counted.items() if n}
+    return table[good], _excluded(table[~good], status[~good].to_numpy(dtype=object))
+
+
+def _excluded(table: pd.DataFrame, reason: AnyArray) -> Excluded:
+    """Rows that are no choices; a count that is missing is one."""
+    counts = pd.to_numeric(table["count"], errors="coerce") if "count" in table else 1.0
+    numbers = np.ones(len(table)) * np.asarray(counts, dtype=float)
+    return Excluded.rows(reason, np.where(numbers >= 0, numbers, 1.0), _labels(table))
+
+
+def _nothing_selected(values: Mapping[str, Any], excluded: Excluded) -> str:
+    words = ", ".join(f"{name}={value!r}" for name, value in values.items())
+    answers = f", only answers that are none: {excluded}" if str(excluded) else ""
+    return f"no choice has {words}{answers}."
 
 
 def _protocols(table: pd.DataFrame, source: str) -> tuple[tuple[Protocol, ...], IntArray]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -17,6 +16,7 @@ from mlinstruments._core.tables import Table, number
 from mlinstruments._core.typing import FloatArray, IntArray
 
 from .design import Design
+from .excluded import Excluded
 from .identification import Identification
 from .inference import bootstrap, delta_covariance, fieller, reported, wald_statistic
 
@@ -60,8 +60,8 @@ class PreferenceResults:
     cluster_names : tuple of str
     unit, beliefs : str
         What the choice was over, and what was believed.
-    excluded : mapping of str to int
-        Answers that were not choices.
+    excluded : Excluded
+        Answers that were not choices: a mapping from reason to count.
     """
 
     theta: FloatArray
@@ -74,7 +74,7 @@ class PreferenceResults:
     cluster_names: tuple[str, ...]
     unit: str
     beliefs: str
-    excluded: Mapping[str, int]
+    excluded: Excluded
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -278,9 +278,8 @@ class PreferenceResults:
                 f" condition {self.identification.condition:.3g}",
             ),
         ]
-        if self.excluded:
-            words = ", ".join(f"{name} {n}" for name, n in self.excluded.items())
-            facts.append(("Not choices", words))
+        if str(self.excluded):
+            facts.append(("Not choices", str(self.excluded)))
         notes = (
             ()
             if self.identification.identified
