@@ -245,7 +245,15 @@ class ChoiceData:
         z, available = _regressors(model, self.protocols, of, believed)
         names = tuple(self.protocols[i].strategies for i in of)
         whole = Design(
-            z, available, model.parameters, cell, self.strategy, self.count, self.labels, names
+            z,
+            available,
+            model.parameters,
+            cell,
+            self.strategy,
+            self.count,
+            self.labels,
+            names,
+            str(getattr(model, "words", "")),
         )
         return whole if unit == "strategy" else _node_design(whole)
 
@@ -348,6 +356,7 @@ class AllocationChoices:
                 weights,
                 {name: table[name].to_numpy() for name in labels},
                 (names,) * len(sets),
+                model.words,
             )
         )
 
@@ -588,4 +597,5 @@ def _node_design(whole: Design) -> Design:
         whole.count[row],
         {name: column[row] for name, column in whole.labels.items()},
         tuple(titles),
+        whole.utility,
     )

@@ -116,6 +116,8 @@ class PreferenceLogit:
         names = (clusters,) if isinstance(clusters, str) else tuple(clusters or ())
         codes = design.cluster_codes(names)
         _check_clusters(codes, names)
+        if isinstance(data, AllocationChoices):
+            return fit_design(design, codes, names, "allocation", "", data.excluded)
         words = _belief_words(self.beliefs)
         return fit_design(design, codes, names, str(self.unit), words, data.excluded)
 
@@ -133,7 +135,9 @@ class PreferenceLogit:
         Returns
         -------
         DataFrame, one row a subject
-            Parameters, standard errors, and a status in words.
+            Parameters, standard errors, and a status in words. Of a subject whose lambda is within
+            two standard errors of zero the other estimates say next to nothing: leave such
+            subjects out of averages, or fit types instead.
         """
         from .individuals import individual_fits
 

@@ -12,7 +12,7 @@ from scipy import stats
 
 from mlinstruments._core.arrays import check_choice, check_count
 from mlinstruments._core.exceptions import InputError, NotIdentifiedError
-from mlinstruments._core.tables import Table, number
+from mlinstruments._core.tables import Table
 from mlinstruments._core.typing import FloatArray, IntArray
 
 from .design import Design
@@ -261,32 +261,9 @@ class PreferenceResults:
     @property
     def summary(self) -> Table:
         """Estimates, or why there are none, with what the log can and cannot say."""
-        frame = self.to_frame()
-        rows = tuple((name, *(number(v) for v in frame.loc[name])) for name in self.names)
-        clusters = ", ".join(
-            f"{name} {int(code.max()) + 1}"
-            for name, code in zip(self.cluster_names, self.clusters, strict=True)
-        )
-        facts = [
-            ("Choices", number(self.nobs, 0)),
-            ("Unit", f"{self.unit}, beliefs {self.beliefs}"),
-            ("Covariance", f"clustered: {clusters}" if clusters else "robust"),
-            ("Log-likelihood", f"{number(self.loglik, 3)}  (at random {self.loglik_null:.3f})"),
-            (
-                "Identification",
-                f"rank {self.identification.rank} of {self.identification.needed},"
-                f" condition {self.identification.condition:.3g}",
-            ),
-        ]
-        if str(self.excluded):
-            facts.append(("Not choices", str(self.excluded)))
-        notes = (
-            ()
-            if self.identification.identified
-            else (f"Not identified: {self.identification.reason}",)
-        )
-        columns = ("", "Estimate", "Std. Err.", "[0.025", "0.975]")
-        return Table("Preferences from choices", tuple(facts), columns, rows, notes)
+        from .summary import summary
+
+        return summary(self)
 
     def as_latex(self) -> str:
         """The summary for a paper."""

@@ -19,6 +19,11 @@ from mlinstruments.preferences.likelihood import log_probabilities
 DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 
 
+def printed(result: Any) -> str:
+    """What a result prints, on one line: notes may be broken anywhere."""
+    return " ".join(str(result).split())
+
+
 def grid_sets(names: tuple[str, ...] = ("kappa", "alpha", "beta")) -> Design:
     """The 18 protocols at even beliefs, without choices."""
     protocols = default_grid()

@@ -15,6 +15,8 @@ from mlinstruments.preferences.design import Design, centred
 from mlinstruments.preferences.identification import identify
 from mlinstruments.preferences.separation import is_separated, rationalising_intervals
 
+from .people import printed
+
 GRID = default_grid()
 ALL = ("kappa", "alpha", "beta")
 
@@ -102,7 +104,7 @@ def test_without_identification_nothing_is_printed() -> None:
     fit = PreferenceLogit().fit(every_strategy(GRID[:1]))
     assert fit.params.isna().all()
     assert fit.std_errors.isna().all()
-    assert "Not identified" in str(fit)
+    assert "Not identified" in printed(fit)
     for method in ("delta", "fieller", "bootstrap"):
         with pytest.raises(NotIdentifiedError, match="cannot be told apart"):
             fit.conf_int(method=method)
@@ -121,7 +123,7 @@ def test_the_interval_of_a_deterministic_agent_contains_its_kappa(kappa: float) 
     low, high = report.intervals["kappa"]
     assert low - 1e-9 <= kappa <= high + 1e-9
     assert fit.params.isna().all()
-    assert "kappa in [" in str(fit)
+    assert "kappa in [" in printed(fit)
 
 
 @pytest.mark.parametrize("kappa", [0.05, 0.25, 0.35, 0.6])
@@ -169,8 +171,8 @@ def test_an_agent_who_minimises_is_said_to_do_so(names: tuple[str, ...]) -> None
     assert report.minimised
     assert fit.params.isna().all()
     assert "each is a worst one" in report.reason
-    assert "only a negative scale" in str(fit)
-    assert "some preference explains every one of them" not in str(fit)
+    assert "only a negative scale" in printed(fit)
+    assert "some preference explains every one of them" not in printed(fit)
 
 
 @pytest.mark.parametrize("names", [(), ("kappa",), ALL])
@@ -212,7 +214,7 @@ def test_a_scale_that_is_not_positive_prints_no_kappa() -> None:
     fit = PreferenceLogit(parameters=("kappa",)).fit(data)
     assert fit.identification.scale_positive is False
     assert fit.params.isna().all()
-    assert "the scale is not positive" in str(fit)
+    assert "the scale is not positive" in printed(fit)
     with pytest.raises(NotIdentifiedError, match="scale is not positive"):
         fit.wald_test(kappa=0)
 

@@ -256,6 +256,7 @@ def test_a_variance_of_nothing_is_no_certainty() -> None:
     assert found.theta_cov[0, 0] == 0
     assert found.std_errors.isna().all()
     assert found.conf_int().isna().all().all()
+    assert "nan" not in str(found)
 
 
 @pytest.mark.filterwarnings("ignore::mlinstruments._core.exceptions.AssumptionWarning")

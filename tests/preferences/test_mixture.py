@@ -22,7 +22,7 @@ from mlinstruments.preferences.mixture_likelihood import (
 )
 from mlinstruments.preferences.mixture_search import climb, em, random_starts
 
-from .people import bruhin_fehr_schunk, grid_sets, permuted, scaled, simulate
+from .people import bruhin_fehr_schunk, grid_sets, permuted, printed, scaled, simulate
 
 # Newton stops where a step could gain 1e-15 of the log-likelihood L, of order 1e3: estimates are
 # within sqrt(2e-12) = 1.4e-6 standard errors, and the last step, which is quadratic, does better.
@@ -266,7 +266,7 @@ def test_a_deterministic_type_prints_no_parameters():
     assert fit.params.loc[2].isna().all()
     assert fit.std_errors.loc[2].isna().all()
     assert fit.identifications[1].separated
-    assert "Type 2 not identified: the choices are deterministic" in str(fit)
+    assert "Type 2 not identified: the choices are deterministic" in printed(fit)
     low, high = fit.identifications[1].intervals["kappa"]
     assert low <= 0.3 <= high
     assert fit.shares[2] == pytest.approx(1 / 3, abs=1e-6)
@@ -278,7 +278,7 @@ def test_a_type_against_its_utility_prints_no_parameters():
     assert fit.params.loc[1].notna().all()
     assert fit.params.loc[2].isna().all()
     assert fit.identifications[1].scale_positive is False
-    assert "the scale is not positive" in fit.summary.as_text()
+    assert "the scale is not positive" in printed(fit)
 
 
 def test_confounded_parameters_are_named(two_types):
@@ -286,7 +286,7 @@ def test_confounded_parameters_are_named(two_types):
     z[..., 3] = z[..., 1] + z[..., 2]
     fit = fit_mixture(replace(two_types, z=z), 2)
     assert fit.params.isna().all().all()
-    assert "kappa, alpha and beta cannot be told apart" in str(fit)
+    assert "kappa, alpha and beta cannot be told apart" in printed(fit)
     assert np.isfinite(fit.loglik)
 
 
