@@ -16,6 +16,7 @@ from mlinstruments.preferences.choices import AllocationChoices
 from mlinstruments.preferences.design import Design
 from mlinstruments.preferences.likelihood import log_probabilities
 
+# Data that are not part of the project lie beside it: <repository>/../shared/data.
 DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 
 
