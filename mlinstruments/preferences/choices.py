@@ -13,7 +13,7 @@ import pandas as pd
 from mlinstruments._core.arrays import check_choice
 from mlinstruments._core.exceptions import InputError
 from mlinstruments._core.typing import AnyArray, BoolArray, FloatArray, IntArray
-from mlinstruments.games.protocols import Protocol, protocols_from_rows
+from mlinstruments.games.protocols import Protocol
 from mlinstruments.games.solutions import subgame_perfect
 from mlinstruments.games.utility import HomoMoralis, Utility, WeightedOther
 
@@ -327,14 +327,14 @@ class AllocationChoices:
         if len(other) != alternatives or alternatives < 2:
             raise InputError("own and other must name the same two or more alternatives.")
         z = model.columns(
-            _numbers(table, list(own)),
-            _numbers(table, list(other)),
+            _numbers(table, own, "data"),
+            _numbers(table, other, "data"),
             {
-                name: _numbers(table, [c] * alternatives if isinstance(c, str) else list(c))
+                name: _numbers(table, [c] * alternatives if isinstance(c, str) else c, "data")
                 for name, c in characteristics.items()
             },
         )
-        action = _numbers(table, [chosen])[:, 0]
+        action = _number_column(table, chosen, "data")
         bad = ~np.isin(action, np.arange(alternatives))
         if bad.any():
             row = int(np.argmax(bad))
@@ -345,7 +345,7 @@ class AllocationChoices:
         unique, position = np.unique(z.reshape(len(z), -1), axis=0, return_inverse=True)
         sets = unique.reshape(len(unique), alternatives, -1)
         names = tuple(str(a) for a in range(alternatives))
-        weights = np.ones(len(table)) if count is None else _numbers(table, [count])[:, 0]
+        weights = np.ones(len(table)) if count is None else _number_column(table, count, "data")
         return cls(
             Design(
                 sets,
@@ -430,21 +430,32 @@ def _protocols(table: pd.DataFrame, source: str) -> tuple[tuple[Protocol, ...], 
     if rows["protocol_id"].isna().any():
         row = int(first[int(np.argmax(rows["protocol_id"].isna().to_numpy()))])
         raise InputError(f"{source}, {where(table, row)}: protocol_id is missing.")
-    ids = rows["protocol_id"].astype(str)
-    if ids.duplicated().any():
-        row = int(first[int(np.argmax(ids.duplicated().to_numpy()))])
+    payoffs = _numbers(rows, PAYOFFS, source)
+    made = tuple(
+        _protocol(
+            str(rows["protocol_id"].iloc[k]), rows["game"].iloc[k], payoffs[k].tolist(), place
+        )
+        for k, place in enumerate(f"{source}, {where(table, int(row))}" for row in first)
+    )
+    again = pd.Series([protocol.id for protocol in made]).duplicated().to_numpy()
+    if again.any():
+        row = int(first[int(np.argmax(again))])
         raise InputError(
             f"{source}, {where(table, row)}: protocol {shown(table['protocol_id'].iloc[row])}"
             " appears with two different games or payoffs; give each its own protocol_id."
         )
-    made: list[Protocol] = []
-    for position, record in zip(first, rows[columns].to_dict("records"), strict=True):
-        try:
-            made += protocols_from_rows([{str(k): v for k, v in record.items()}], source)
-        except InputError as error:
-            words = str(error).partition(": ")[2]
-            raise InputError(f"{source}, {where(table, int(position))}: {words}") from None
-    return tuple(made), group
+    return made, group
+
+
+def _protocol(name: str, game: Any, payoffs: Sequence[float], place: str) -> Protocol:
+    T, R, P, S = payoffs
+    try:
+        return Protocol(game, T, R, P, S, id=name)
+    except InputError as error:
+        words = str(error)
+        for value in (name, game):  # which may be a whole answer that went astray
+            words = words.replace(repr(value), shown(value))
+        raise InputError(f"{place}: {words}") from None
 
 
 def _strategies(
@@ -477,7 +488,7 @@ def _counts(table: pd.DataFrame, source: str) -> FloatArray:
     name = next((c for c in ("count", "probability") if c in table.columns), None)
     if name is None:
         return np.ones(len(table))
-    counts = _numbers(table, [name])[:, 0]
+    counts = _number_column(table, name, source)
     if not (np.isfinite(counts).all() and (counts >= 0).all()):
         row = int(np.argmax(~(np.isfinite(counts) & (counts >= 0))))
         raise InputError(
@@ -493,7 +504,7 @@ def _beliefs(
     beliefs = np.full((len(table), 3), np.nan)
     for j in range(3):
         if f"belief_{j + 1}" in table.columns:
-            beliefs[:, j] = _numbers(table, [f"belief_{j + 1}"])[:, 0]
+            beliefs[:, j] = _number_column(table, f"belief_{j + 1}", source)
     outside = (beliefs < 0) | (beliefs > 1)
     if outside.any():
         row, j = (int(v[0]) for v in np.nonzero(outside))
@@ -516,14 +527,33 @@ def _labels(table: pd.DataFrame) -> dict[str, AnyArray]:
     return labels
 
 
-def _numbers(table: pd.DataFrame, columns: list[str]) -> FloatArray:
-    for name in columns:
-        if name not in table.columns:
-            raise InputError(f"no column {name!r}; there are {', '.join(map(str, table.columns))}.")
+def _numbers(table: pd.DataFrame, columns: Sequence[str], source: str) -> FloatArray:
+    """Columns as numbers, NaN where missing, (rows, columns)."""
+    return np.column_stack([_number_column(table, name, source) for name in columns])
+
+
+def _number_column(table: pd.DataFrame, name: str, source: str) -> FloatArray:
+    if name not in table.columns:
+        there = ", ".join(map(str, table.columns))
+        raise InputError(f"{source} has no column {name!r}; there are {there}.")
     try:
-        return np.asarray(table[columns].to_numpy(dtype=np.float64, na_value=np.nan))
-    except (TypeError, ValueError):
-        raise InputError(f"columns {', '.join(columns)} must be numeric.") from None
+        return np.asarray(table[name].to_numpy(dtype=np.float64, na_value=np.nan))
+    except (TypeError, ValueError, OverflowError):
+        row = next(k for k, value in enumerate(table[name]) if not _is_number(value))
+        value = shown(table[name].iloc[row])
+        raise InputError(
+            f"{source}, {where(table, row)}: {name} must be a number; got {value}."
+        ) from None
+
+
+def _is_number(value: Any) -> bool:
+    if value is None or value is pd.NA:
+        return True
+    try:
+        float(value)
+    except (TypeError, ValueError, OverflowError):
+        return False
+    return True
 
 
 # ---- choice sets --------------------------------------------------------------------------------
