@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from mlinstruments._core.tables import Table, number
+from mlinstruments._core.tables import Printed, Table, number
 from mlinstruments._core.typing import AnyArray, FloatArray
 
 from .identification import Identification
@@ -20,7 +20,7 @@ from .summary import WEAK, count_words
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class MixtureResults:
+class MixtureResults(Printed):
     """Types of subjects, largest share first.
 
     Parameters
@@ -227,19 +227,6 @@ class MixtureResults:
         if len(self.names) > 1 and self.params.loc[k, "lambda"] <= error:
             return f"Type {k}: {WEAK}. Do not rely on its other estimates and errors."
         return ""
-
-    def as_latex(self) -> str:
-        """The summary for a paper."""
-        return self.summary.as_latex()
-
-    def __str__(self) -> str:
-        return str(self.summary)
-
-    def __repr__(self) -> str:
-        return str(self)
-
-    def _repr_html_(self) -> str:
-        return self.summary.as_html()
 
 
 def _pair(name: str, values: pd.Series, errors: pd.Series) -> list[tuple[str, ...]]:

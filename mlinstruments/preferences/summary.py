@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from scipy import stats
 
 from mlinstruments._core.tables import Table, number
 
-from .results import PreferenceResults
+if TYPE_CHECKING:
+    from .results import PreferenceResults
 
 # What is wrong where lambda's interval reaches zero: Fieller's sets of ratios are unbounded there.
 WEAK = "the 95% interval of lambda covers 0, so that choices may be random"
