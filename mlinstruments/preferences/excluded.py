@@ -7,10 +7,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from mlinstruments._core.arrays import missing_mask
+from mlinstruments._core.exceptions import InputError
 from mlinstruments._core.typing import AnyArray, BoolArray, FloatArray
 
+from .columns import labels_of
+from .readers import shown, where
+
+STATUSES = ("ok", "refusal", "ambiguous", "parse_error")
 # In the order they are reported; the last counts strategies, the others answers.
 REASONS = ("refusal", "ambiguous", "parse_error", "incomplete")
 
@@ -113,6 +119,31 @@ class Excluded(Mapping[str, float]):
             return words
         more = _words(self.unattributed)
         return f"{words or 'none known'}; perhaps also, of which the log does not say whose: {more}"
+
+
+def usable(table: pd.DataFrame, source: str) -> tuple[pd.DataFrame, Excluded]:
+    """Rows that are choices, and those that are not; nothing is recoded."""
+    if "status" not in table.columns:
+        return table, excluded_rows(table.iloc[:0], np.empty(0, dtype=object))
+    status = table["status"].astype(str)
+    unknown = ~status.isin(STATUSES)
+    if unknown.any():
+        row = int(np.argmax(unknown.to_numpy()))
+        raise InputError(
+            f"{source}, {where(table, row)}: status {shown(status.iloc[row])} is unknown; it is one"
+            f" of {', '.join(STATUSES)}."
+        )
+    good = (status == "ok").to_numpy()
+    if not good.any():
+        raise InputError(f"{source} holds no choice: every answer is a refusal or unreadable.")
+    return table[good], excluded_rows(table[~good], status[~good].to_numpy(dtype=object))
+
+
+def excluded_rows(table: pd.DataFrame, reason: AnyArray) -> Excluded:
+    """Rows that are no choices; a count that is missing is one."""
+    counts = pd.to_numeric(table["count"], errors="coerce") if "count" in table else 1.0
+    numbers = np.ones(len(table)) * np.asarray(counts, dtype=float)
+    return Excluded.rows(reason, np.where(numbers >= 0, numbers, 1.0), labels_of(table))
 
 
 def equal(values: AnyArray, value: Any) -> BoolArray:
