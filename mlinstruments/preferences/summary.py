@@ -69,12 +69,19 @@ def _rows(fit: PreferenceResults) -> tuple[tuple[str, ...], ...]:
     rows = []
     for name, estimate, error, low, high in fit.to_frame().itertuples():
         z = estimate / error
-        tests = (_fixed(z, 2), _fixed(2 * float(stats.norm.sf(abs(z))), 4))
+        tests = (fixed(z, 2), fixed(2 * float(stats.norm.sf(abs(z))), 4))
         rows.append((name, number(estimate), number(error), *tests, number(low), number(high)))
     return tuple(rows)
 
 
-def _fixed(value: float, digits: int) -> str:
+def fixed(value: float, digits: int) -> str:
+    """A number with so many decimals, such as a p-value; a dash where there is none.
+
+    Examples
+    --------
+    >>> fixed(1e-9, 4), fixed(float("nan"), 4)
+    ('0.0000', '-')
+    """
     return f"{value:.{digits}f}" if value == value else "-"
 
 

@@ -10,6 +10,8 @@ import pandas as pd
 
 from mlinstruments._core.tables import Printed, Table, number
 
+from ..summary import fixed
+
 # Pearson's chi-square is poor where fewer are expected in a cell.
 LEAST_EXPECTED = 5.0
 LABELS = {
@@ -118,7 +120,13 @@ class IncentiveSensitivity(Printed):
     def summary(self) -> Table:
         """The measures, and why some are missing."""
         rows = [
-            (LABELS[m.name], *map(number, (m.estimate, m.std_error, m.pvalue, m.at_random)))
+            (
+                LABELS[m.name],
+                number(m.estimate),
+                number(m.std_error),
+                fixed(m.pvalue, 4),
+                number(m.at_random),
+            )
             for m in self.measures
         ]
         rows += [
@@ -126,7 +134,7 @@ class IncentiveSensitivity(Printed):
                 f"Equal rates, {t.game}: chi2({t.df})",
                 number(t.statistic),
                 "-",
-                number(t.pvalue),
+                fixed(t.pvalue, 4),
                 "-",
             )
             for t in self.equal_rates
@@ -137,10 +145,8 @@ class IncentiveSensitivity(Printed):
     def _notes(self) -> Iterator[str]:
         if self.reason:
             yield f"Model-based measures: none, {self.reason}"
-        yield (
-            "Gap: expected own payoff of one action less the other's, in points. Regret: 0 best,"
-            " 1 worst."
-        )
+        yield "Gap: expected own payoff of one action less the other's, in points."
+        yield "Regret: 0 best, 1 worst."
         yield f"Model-free standard errors are clustered by {self.n_protocols} protocols."
         if self.equal_rates:
             yield "Chi-squares take every choice as independent evidence; repeated draws are not."
