@@ -22,6 +22,7 @@ from mlinstruments.preferences.mixture_likelihood import (
     subject_counts,
 )
 from mlinstruments.preferences.mixture_search import climb, em, random_starts
+from tests.tolerances import ROUNDING, SOLVE
 
 from .people import bruhin_fehr_schunk, grid_sets, permuted, printed, scaled, simulate
 
@@ -179,14 +180,14 @@ def test_likelihood_and_posteriors_permute_with_types(three_types, order):
     types = Types(theta, np.log([0.5, 0.3, 0.2]))
     value, tau = expectation(data, types)
     other, moved = expectation(data, _in_order(types, order))
-    assert other == pytest.approx(value, rel=1e-14)
-    np.testing.assert_allclose(moved, tau[:, order], rtol=1e-10, atol=1e-14)
+    assert other == pytest.approx(value, rel=ROUNDING)
+    np.testing.assert_allclose(moved, tau[:, order], rtol=SOLVE, atol=ROUNDING)
     # Gradients in theta are those of the same types; in shares a last type is always the base.
     one, two = (
         derivatives(data, at, expectation(data, at)[1])[0][:12].reshape(3, 4)
         for at in (types, _in_order(types, order))
     )
-    np.testing.assert_allclose(two, one[list(order)], rtol=1e-10, atol=1e-8)
+    np.testing.assert_allclose(two, one[list(order)], rtol=SOLVE, atol=SOLVE)
 
 
 @pytest.mark.parametrize("order", ORDERS[1:])
@@ -199,13 +200,13 @@ def test_starts_with_types_in_another_order_end_in_the_same_fit(three_types, ord
     )
     other = fit_mixture(three_types, 3, 6)
     assert fit.shares.is_monotonic_decreasing
-    assert other.loglik == pytest.approx(fit.loglik, rel=1e-12)
+    assert other.loglik == pytest.approx(fit.loglik, rel=ROUNDING)
     _assert_same(fit, other)
     np.testing.assert_allclose(other.share_std_errors, fit.share_std_errors, rtol=10 * ESTIMATE)
     np.testing.assert_allclose(other.posteriors, fit.posteriors, atol=ESTIMATE)
-    np.testing.assert_allclose(other.local_optima, fit.local_optima, rtol=1e-5)
+    np.testing.assert_allclose(other.local_optima, fit.local_optima, rtol=10 * ESTIMATE)
     for criterion in ("aic", "bic", "icl", "nec"):
-        assert getattr(other, criterion) == pytest.approx(getattr(fit, criterion), rel=1e-6)
+        assert getattr(other, criterion) == pytest.approx(getattr(fit, criterion), rel=ESTIMATE)
     assert [r.rank for r in other.identifications] == [r.rank for r in fit.identifications]
 
 
@@ -216,8 +217,9 @@ def test_labels_posteriors_and_estimates_belong_together(three_types):
     for k in fit.shares.index:
         members = fit.posteriors[k].to_numpy() > 0.9
         true = kinds[members].mean(axis=0)
-        assert fit.shares[k] == pytest.approx(fit.posteriors[k].mean(), abs=1e-6)
-        assert np.abs(fit.params.loc[k, "kappa"] - true[1] / true[0]) < 0.15
+        assert fit.shares[k] == pytest.approx(fit.posteriors[k].mean(), abs=ESTIMATE)
+        error = fit.params.loc[k, "kappa"] - true[1] / true[0]
+        assert np.abs(error) < 4 * fit.std_errors.loc[k, "kappa"]  # once in 5,000 seeds
 
 
 @pytest.mark.parametrize("m", [2, 5])

@@ -16,6 +16,7 @@ from mlinstruments.preferences import (
     PreferenceResults,
     simulate_choices,
 )
+from tests.tolerances import PRINTED
 
 from .people import grid_sets, printed, scaled, simulate
 
@@ -52,7 +53,7 @@ def test_estimates_with_z_and_p(identified: PreferenceResults) -> None:
     assert head.split() == ["Estimate", "Std.", "Err.", "z", "P>|z|", "[0.025", "0.975]"]
     row = next(line for line in lines if line.startswith("kappa")).split()
     z = identified.params["kappa"] / identified.std_errors["kappa"]
-    assert float(row[3]) == pytest.approx(z, abs=0.005)
+    assert float(row[3]) == pytest.approx(z, abs=PRINTED[2])
     assert "Identification: yes: rank 4 of 4, condition 5.3" in printed(identified)
     assert "Not identified" not in printed(identified)
     assert "covers 0" not in printed(identified)
