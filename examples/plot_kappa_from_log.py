@@ -11,10 +11,10 @@ Each agent is fitted on its own. Draws of one prompt repeat themselves, so stand
 clustered by protocol. Estimates scatter: with some 270 strategies each, kappa of the first comes
 out above its true value, about where its 95% intervals end. A coin flipper has no preferences:
 where its estimated scale is not positive, as in this log, no kappa is printed; where it is positive
-by luck, the Fieller interval is nearly always the whole line.
+by luck, the result says so and the Fieller interval is nearly always the whole line.
 
-The model-free measures need no such care and are given for all three. The line "Not choices" counts
-the whole log, not one agent's part; the first table has refusals by agent.
+The model-free measures need no such care and are given for all three. A strategy with a refused
+node is no choice: the line "Not choices" counts an agent's refusals and the strategies they broke.
 
 Run ``python examples/plot_kappa_from_log.py``; ``--quick`` takes fewer bootstrap draws.
 """

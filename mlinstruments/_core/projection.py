@@ -31,8 +31,8 @@ class Projector:
     Examples
     --------
     >>> part = Projector.onto(np.ones((4, 1))).on(np.array([0, 1]))
-    >>> part.project(np.array([1.0, 3.0]))
-    array([2., 2.])
+    >>> part.project(np.array([1.0, 3.0])).tolist()
+    [2.0, 2.0]
     """
 
     regressors: FloatArray

@@ -91,6 +91,21 @@ class HomoMoralis:
         if len(set(self.parameters)) != len(self.parameters):
             raise InputError(f"a parameter is named twice: {', '.join(self.parameters)}.")
 
+    @property
+    def words(self) -> str:
+        """The utility in words, for tables.
+
+        Examples
+        --------
+        >>> from mlinstruments.games.utility import HomoMoralis
+        >>> HomoMoralis(("kappa", "beta")).words
+        '(1 - kappa) own + kappa universalised - beta ahead'
+        """
+        own = "(1 - kappa) own + kappa universalised" if "kappa" in self.parameters else "own"
+        behind = " - alpha behind" if "alpha" in self.parameters else ""
+        ahead = " - beta ahead" if "beta" in self.parameters else ""
+        return own + behind + ahead
+
     def regressors(self, protocol: Protocol, y: FloatArray) -> FloatArray:
         """z for every pure strategy: own payoff, then one column a parameter.
 
@@ -140,6 +155,12 @@ class WeightedOther:
     """
 
     parameters: tuple[str, ...] = ("alpha", "beta", "gamma", "delta")
+
+    @property
+    def words(self) -> str:
+        """The utility in words, for tables."""
+        names = ", ".join(self.parameters)
+        return f"(1 - x) own + x other, x linear in {names}" if names else "own"
 
     def regressors(self, protocol: Protocol, y: FloatArray) -> FloatArray:
         """Not defined: protocols do not carry the characteristics."""

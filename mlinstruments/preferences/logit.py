@@ -17,6 +17,7 @@ from mlinstruments.games.utility import HomoMoralis, Utility
 
 from .choices import AllocationChoices, ChoiceData
 from .design import Design
+from .excluded import Excluded
 from .identification import identify
 from .inference import coefficient_covariance
 from .likelihood import maximise, null_log_likelihood
@@ -123,9 +124,10 @@ class PreferenceLogit:
         names = (clusters,) if isinstance(clusters, str) else tuple(clusters or ())
         codes = design.cluster_codes(names)
         _check_clusters(codes, names)
-        return fit_design(
-            design, codes, names, str(self.unit), _belief_words(self.beliefs), dict(data.excluded)
-        )
+        if isinstance(data, AllocationChoices):
+            return fit_design(design, codes, names, "allocation", "", data.excluded)
+        words = _belief_words(self.beliefs)
+        return fit_design(design, codes, names, str(self.unit), words, data.excluded)
 
     def individuals(
         self, data: ChoiceData | AllocationChoices, subject: str = "subject"
@@ -141,7 +143,9 @@ class PreferenceLogit:
         Returns
         -------
         DataFrame, one row a subject
-            Parameters, standard errors, and a status in words.
+            Parameters, standard errors, and a status in words. Of a subject whose lambda is within
+            two standard errors of zero the other estimates say next to nothing: leave such
+            subjects out of averages, or fit types instead.
 
         Examples
         --------
@@ -184,7 +188,7 @@ def fit_design(
     cluster_names: tuple[str, ...] = (),
     unit: str = "strategy",
     beliefs: str = "elicited",
-    excluded: dict[str, int] | None = None,
+    excluded: Excluded | None = None,
 ) -> PreferenceResults:
     """Estimate one type on choice sets; parameters are NaN where they are not identified."""
     report = identify(design)
@@ -209,7 +213,7 @@ def fit_design(
         cluster_names=cluster_names,
         unit=unit,
         beliefs=beliefs,
-        excluded=excluded or {},
+        excluded=Excluded.of({}) if excluded is None else excluded,
     )
 
 

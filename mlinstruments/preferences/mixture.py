@@ -102,6 +102,7 @@ def fit_mixture(
         subject=subject,
         subjects=data.subjects,
         nobs=design.n_choices,
+        utility=design.utility,
     )
 
 

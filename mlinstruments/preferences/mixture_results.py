@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from mlinstruments._core.tables import Printed, Table, number
 from mlinstruments._core.typing import AnyArray, FloatArray
@@ -15,6 +16,7 @@ from mlinstruments._core.typing import AnyArray, FloatArray
 from .identification import Identification
 from .inference import reported
 from .mixture_search import same_optimum
+from .summary import WEAK, count_words
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -43,6 +45,8 @@ class MixtureResults(Printed):
     subjects : array, shape (S,)
     nobs : float
         Choices counted.
+    utility : str
+        The utility in words; may be empty.
 
     Examples
     --------
@@ -78,6 +82,7 @@ class MixtureResults(Printed):
     subject: str
     subjects: AnyArray
     nobs: float
+    utility: str = ""
 
     # ---- estimates ----------------------------------------------------------------------------
 
@@ -211,7 +216,8 @@ class MixtureResults(Printed):
         starts = f"{self.n_starts_best} of {self.n_starts} starts reached it"
         facts = (
             ("Subjects", f"{self.n_subjects} ({self.subject})"),
-            ("Choices", number(self.nobs, 0)),
+            ("Choices", count_words(self.nobs)),
+            *([("Utility", self.utility)] if self.utility else []),
             ("Covariance", f"clustered: {self.subject} {self.n_subjects}"),
             ("Log-likelihood", f"{self.loglik:.3f}  ({starts}; one type {self.loglik_one:.3f})"),
             ("AIC, BIC", f"{self.aic:.2f}, {self.bic:.2f}"),
@@ -229,11 +235,19 @@ class MixtureResults(Printed):
         return rows
 
     def _notes(self) -> tuple[str, ...]:
-        return tuple(
-            f"Type {k} not identified: {report.reason}"
-            for k, report in zip(self._index, self.identifications, strict=True)
-            if not report.identified
-        )
+        how = "Smaller criteria are better; NEC is 1 for one type." if self.n_types > 1 else ""
+        about = (self._about(k) for k in self._index)
+        return (f"Standard errors in parentheses. {how}".strip(), *filter(None, about))
+
+    def _about(self, k: int) -> str:
+        """What to know of a type before its numbers are used."""
+        report = self.identifications[k - 1]
+        if not report.identified:
+            return f"Type {k} not identified: {report.reason}"
+        error = stats.norm.ppf(0.975) * self.std_errors.loc[k, "lambda"]
+        if len(self.names) > 1 and self.params.loc[k, "lambda"] <= error:
+            return f"Type {k}: {WEAK}. Do not rely on its other estimates and errors."
+        return ""
 
 
 def _pair(name: str, values: pd.Series, errors: pd.Series) -> list[tuple[str, ...]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -14,12 +13,14 @@ from scipy import stats
 from mlinstruments._core.arrays import check_choice, check_count, check_level
 from mlinstruments._core.exceptions import InputError, NotIdentifiedError
 from mlinstruments._core.hypotheses import TestResult, null_words
-from mlinstruments._core.tables import Printed, Table, number
+from mlinstruments._core.tables import Printed, Table
 from mlinstruments._core.typing import FloatArray, IntArray
 
 from .design import Design
+from .excluded import Excluded
 from .identification import Identification
-from .inference import bootstrap, delta_covariance, fieller, reported
+from .inference import bootstrap, delta_covariance, fieller, reported, wald_statistic
+from .summary import summary
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -40,8 +41,8 @@ class PreferenceResults(Printed):
     cluster_names : tuple of str
     unit, beliefs : str
         What the choice was over, and what was believed.
-    excluded : mapping of str to int
-        Answers that were not choices.
+    excluded : Excluded
+        Answers that were not choices: a mapping from reason to count.
 
     Examples
     --------
@@ -63,7 +64,7 @@ class PreferenceResults(Printed):
     cluster_names: tuple[str, ...]
     unit: str
     beliefs: str
-    excluded: Mapping[str, int]
+    excluded: Excluded
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -92,8 +93,10 @@ class PreferenceResults(Printed):
 
     @cached_property
     def std_errors(self) -> pd.Series:
-        """Standard errors by the delta method."""
-        return pd.Series(np.sqrt(np.diag(self.cov)), self.names, name="std_error")
+        """Standard errors by the delta method; missing where no variance is left."""
+        variances = np.diag(self.cov)
+        errors = np.sqrt(np.where(variances > 0, variances, np.nan))
+        return pd.Series(errors, self.names, name="std_error")
 
     @property
     def _nothing(self) -> FloatArray:
@@ -263,6 +266,9 @@ class PreferenceResults(Printed):
         """
         if not set(restricted.names) < set(self.names) or restricted.nobs != self.nobs:
             raise InputError("lr_test needs a fit of fewer parameters on the same choices.")
+        for fit in (self, restricted):
+            if not fit.identification.identified:
+                raise NotIdentifiedError(f"no test: {fit.identification.reason}")
         df = len(self.names) - len(restricted.names)
         statistic = 2 * (self.loglik - restricted.loglik)
         dropped = [name for name in self.names if name not in restricted.names]
@@ -337,33 +343,7 @@ class PreferenceResults(Printed):
     @property
     def summary(self) -> Table:
         """Estimates, or why there are none, with what the log can and cannot say."""
-        frame = self.to_frame()
-        rows = tuple((name, *(number(v) for v in frame.loc[name])) for name in self.names)
-        clusters = ", ".join(
-            f"{name} {int(code.max()) + 1}"
-            for name, code in zip(self.cluster_names, self.clusters, strict=True)
-        )
-        facts = [
-            ("Choices", number(self.nobs, 0)),
-            ("Unit", f"{self.unit}, beliefs {self.beliefs}"),
-            ("Covariance", f"clustered: {clusters}" if clusters else "robust"),
-            ("Log-likelihood", f"{number(self.loglik, 3)}  (at random {self.loglik_null:.3f})"),
-            (
-                "Identification",
-                f"rank {self.identification.rank} of {self.identification.needed},"
-                f" condition {self.identification.condition:.3g}",
-            ),
-        ]
-        if self.excluded:
-            words = ", ".join(f"{name} {n}" for name, n in self.excluded.items())
-            facts.append(("Not choices", words))
-        notes = (
-            ()
-            if self.identification.identified
-            else (f"Not identified: {self.identification.reason}",)
-        )
-        columns = ("", "Estimate", "Std. Err.", "[0.025", "0.975]")
-        return Table("Preferences from choices", tuple(facts), columns, rows, notes)
+        return summary(self)
 
     @property
     def __maketables_coef_table__(self) -> pd.DataFrame:
@@ -395,7 +375,7 @@ class PreferenceResults(Printed):
 
 def _wald(gap: FloatArray, variance: FloatArray, null: str) -> TestResult:
     """Test that ``gap`` (k,), of covariance ``variance`` (k, k), is zero."""
-    return _chi_squared(float(gap @ np.linalg.solve(variance, gap)), len(gap), null)
+    return _chi_squared(wald_statistic(gap, variance), len(gap), null)
 
 
 def _chi_squared(statistic: float, df: int, null: str) -> TestResult:

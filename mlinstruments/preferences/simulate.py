@@ -11,7 +11,8 @@ import pandas as pd
 from mlinstruments.games.protocols import Protocol
 from mlinstruments.games.utility import choice_probabilities
 
-from .choices import PAYOFFS, ChoiceData
+from .choices import ChoiceData
+from .columns import PAYOFFS
 
 
 def simulate_choices(

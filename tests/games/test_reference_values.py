@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import numpy as np
-import pandas as pd
 import pytest
 
 from mlinstruments.games import HomoMoralis, Protocol, default_grid
 from mlinstruments.games.payoffs import ahead, behind, payoff
 from mlinstruments.games.utility import choice_probabilities, utility_values
-from mlinstruments.preferences import AllocationChoices, ChoiceData, PreferenceLogit
+from mlinstruments.preferences import ChoiceData, PreferenceLogit
 from mlinstruments.preferences.inference import delta_covariance, hessian_covariance
 from mlinstruments.preferences.likelihood import likelihood, null_log_likelihood
 from mlinstruments.preferences.results import PreferenceResults
+from tests.preferences.people import bruhin_fehr_schunk
 from tests.tolerances import MAXIMUM, PRINTED, ROUNDING
 
 SPD = Protocol("spd", 90, 65, 25, 10, id="spd")
@@ -146,27 +143,14 @@ def test_restricted_fit_and_likelihood_ratio(fit: PreferenceResults) -> None:
     assert found.null == "kappa = 0"
 
 
-@pytest.mark.skipif("BFS_SESSION1" not in os.environ, reason="BFS_SESSION1 does not name the file")
 def test_real_people() -> None:
     """Bruhin, Fehr and Schunk (2019), session 1: the published one-type table."""
-    path = Path(os.environ["BFS_SESSION1"])
-    frame = pd.read_csv(path)
-    dropped = pd.read_csv(path.with_name("bfs_dropped_subjects.csv"), header=None)[0]
-    frame = frame[~frame["sid"].isin(dropped)].assign(chosen=lambda f: 1 - f["choice_x"])
-    data = AllocationChoices.from_frame(
-        frame,
-        own=("self_x", "self_y"),
-        other=("other_x", "other_y"),
-        chosen="chosen",
-        characteristics={
-            "alpha": ("s_x", "s_y"), "beta": ("r_x", "r_y"), "gamma": "q", "delta": "v",
-        },
-        labels=("sid",),
-    )  # fmt: skip
+    data = bruhin_fehr_schunk()
     found = PreferenceLogit().fit(data, clusters="sid")
-    assert frame["sid"].nunique() == 160
+    assert len(np.unique(data.sets.labels["sid"])) == 160
     assert found.nobs == 18_720
     assert found.loglik == pytest.approx(-5472.314188, abs=PRINTED[6])
+    assert found.names == ("lambda", "alpha", "beta", "gamma", "delta")
     printed = [0.015574, 0.083453, 0.260540, 0.071724, -0.041688]
     np.testing.assert_allclose(found.params, printed, atol=PRINTED[6])
     printed = [0.000736, 0.014809, 0.018787, 0.013506, 0.011308]
