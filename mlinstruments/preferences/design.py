@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -57,10 +58,20 @@ class Design:
         return ("lambda", *self.parameters)
 
     def counts(self) -> FloatArray:
-        """Choices by set and alternative, (C, A): sufficient for the likelihood."""
-        C, A = self.available.shape
-        cell = self.choice_set * A + self.action
-        return np.asarray(np.bincount(cell, self.count, C * A).reshape(C, A), dtype=np.float64)
+        """Choices by set and alternative, (C, A), read-only: sufficient for the likelihood."""
+        return self._counts
+
+    @property
+    def cell(self) -> IntArray:
+        """Position of what every row chose among all alternatives of all sets, (N,)."""
+        return np.asarray(self.choice_set * self.available.shape[1] + self.action)
+
+    @cached_property
+    def _counts(self) -> FloatArray:
+        flat = np.bincount(self.cell, self.count, self.available.size)
+        counts: FloatArray = np.asarray(flat, dtype=np.float64).reshape(self.available.shape)
+        counts.flags.writeable = False
+        return counts
 
     def restricted(self, rows: BoolArray) -> Design:
         """Only some rows (N,), with every choice set kept."""
