@@ -188,12 +188,14 @@ def solve(matrix: FloatArray, right: FloatArray) -> FloatArray:
     return x
 
 
-def newton(batch: Batch) -> BatchFit:
-    """Maximise every log-likelihood from zero, halving steps that do not gain."""
+def newton(batch: Batch, start: FloatArray | None = None) -> BatchFit:
+    """Maximise every log-likelihood from zero or ``start`` (m,), halving steps that do not gain."""
     m, B = batch.chosen.shape
     found = BatchFit(np.zeros((m, B)), np.zeros(B, dtype=bool))
     rest = np.arange(B)
     theta, factor = np.zeros((m, B)), np.ones(B)
+    if start is not None:
+        theta += start[:, None]
     here = evaluate(batch, theta)
     step = solve(here.information, here.gradient)
     for _ in range(MAX_STEPS):

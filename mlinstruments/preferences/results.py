@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -156,7 +156,12 @@ class PreferenceResults:
         return pd.DataFrame({"lower": lower, "upper": upper}, index=list(self.names))
 
     def _bootstrap_interval(self, level: float, draws: int, random_state: Any) -> pd.DataFrame:
-        found = bootstrap(*self._resampling_units(), draws, random_state)
+        clusters = self.clusters[0] if self.clusters else None
+        if clusters is None and not np.allclose(np.round(self.design.count), self.design.count):
+            raise InputError(
+                "choice probabilities cannot be drawn one by one: name clusters in fit()."
+            )
+        found = bootstrap(self.design, self.theta, clusters, draws, random_state)
         kept = found[np.isfinite(found).all(axis=1)]
         if len(kept) < 0.9 * draws:
             raise NotIdentifiedError(
@@ -166,20 +171,6 @@ class PreferenceResults:
         values = np.column_stack([kept[:, :1], kept[:, 1:] / kept[:, :1]])
         ends = np.quantile(values, [(1 - level) / 2, (1 + level) / 2], axis=0)
         return pd.DataFrame({"lower": ends[0], "upper": ends[1]}, index=list(self.names))
-
-    def _resampling_units(self) -> tuple[Design, FloatArray, IntArray]:
-        if self.clusters:
-            return self.design, self.theta, self.clusters[0]
-        # Without clusters single choices are drawn: a row of count c is c units.
-        counts = np.round(self.design.count).astype(np.int64)
-        if not np.allclose(counts, self.design.count):
-            raise InputError(
-                "choice probabilities cannot be drawn one by one: name clusters in fit()."
-            )
-        row = np.repeat(np.arange(len(counts)), counts)
-        single = self.design.restricted(row)  # type: ignore[arg-type]
-        single = replace(single, count=np.ones(len(row)))
-        return single, self.theta, np.arange(len(row))
 
     def test_equal(self, other: PreferenceResults, names: tuple[str, ...] | None = None) -> Any:
         """Wald test that two independent fits have equal parameters.
