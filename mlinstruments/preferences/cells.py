@@ -11,7 +11,7 @@ from mlinstruments._core.typing import AnyArray, BoolArray, FloatArray, IntArray
 from mlinstruments.games.protocols import Protocol
 from mlinstruments.games.utility import HomoMoralis, Utility
 
-from .design import Design
+from .design import Design, first_rows
 
 
 def cells(protocol: IntArray, beliefs: FloatArray) -> tuple[IntArray, IntArray]:
@@ -40,19 +40,13 @@ def cells(protocol: IntArray, beliefs: FloatArray) -> tuple[IntArray, IntArray]:
     for column in beliefs.T:
         value, values = pd.factorize(column)
         code = np.asarray(pd.factorize(code * len(values) + value)[0], dtype=np.int64)
-    return code, _first_rows(code)
+    return code, first_rows(code)
 
 
 def _numbered(values: IntArray) -> tuple[IntArray, IntArray]:
     """Small whole numbers renumbered by first appearance, and the first row of each."""
     code = np.asarray(pd.factorize(values)[0], dtype=np.int64)
-    return code, _first_rows(code)
-
-
-def _first_rows(code: IntArray) -> IntArray:
-    first = np.empty(int(code.max()) + 1, dtype=np.int64)
-    first[code[::-1]] = np.arange(len(code) - 1, -1, -1)  # the last to be written is the first row
-    return first
+    return code, first_rows(code)
 
 
 def regressors(

@@ -111,3 +111,16 @@ def centred(design: Design) -> FloatArray:
 def used_sets(design: Design) -> BoolArray:
     """Which sets anybody chose from, (C,)."""
     return np.asarray(design.counts().sum(axis=1) > 0)
+
+
+def first_rows(codes: IntArray) -> IntArray:
+    """The first row of each of the codes 0, 1, ..., all of which occur.
+
+    Examples
+    --------
+    >>> first_rows(np.array([0, 0, 1, 0, 2, 1]))
+    array([0, 2, 4])
+    """
+    first = np.empty(int(codes.max()) + 1, dtype=np.int64)
+    first[codes[::-1]] = np.arange(len(codes) - 1, -1, -1)  # what is written last stays
+    return first
