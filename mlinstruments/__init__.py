@@ -4,7 +4,8 @@ from .iv.comparators import LIML, OLS, TSLS
 from .iv.compare import compare
 from .iv.confidence_set import ConfidenceSet
 from .iv.mliv import MLIV
-from .iv.results import IVResults, MLIVResults
+from .iv.mliv_results import MLIVResults
+from .iv.results import IVResults
 from .preferences.choices import AllocationChoices, ChoiceData
 from .preferences.logit import PreferenceLogit
 from .preferences.results import PreferenceResults

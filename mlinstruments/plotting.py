@@ -1,4 +1,4 @@
-"""Pictures of results. matplotlib is imported only when a picture is drawn (the ``plot`` extra)."""
+"""Pictures of estimates (the ``plot`` extra)."""
 
 from __future__ import annotations
 
@@ -8,12 +8,22 @@ from typing import Any
 
 import numpy as np
 
-from mlinstruments._core.exceptions import InputError, MissingExtraError
+from mlinstruments._core.drawing import (
+    BLUE,
+    GREY,
+    ORANGE,
+    WHITE_BOX,
+    arrow,
+    pyplot,
+    sides,
+    zero_line,
+)
+from mlinstruments._core.exceptions import InputError
+from mlinstruments.iv.compare import check_results
 from mlinstruments.iv.confidence_set import ConfidenceSet
-from mlinstruments.iv.results import IVResults, MLIVResults
+from mlinstruments.iv.mliv_results import MLIVResults
+from mlinstruments.iv.results import IVResults
 
-# Okabe and Ito's palette, told apart by every common form of colour vision and in grey.
-BLUE, ORANGE, GREY = "#0072B2", "#E69F00", "#595959"
 WALD_HEIGHT, AR_HEIGHT = 0.14, -0.16
 # How many typical interval lengths an end may lie from the estimates before it is cut off. Wald
 # intervals may be huge where nothing is learned; a far end of an Anderson-Rubin set is news.
@@ -97,9 +107,10 @@ def plot_estimates(
     """
     chosen = _coefficient(results, coefficient)
     rows = [_row(name, res, chosen, level) for name, res in results.items()]
-    ax = _new_axes(len(rows)) if ax is None else ax
+    if ax is None:
+        ax = pyplot().subplots(figsize=(7.5, 1.4 + 0.6 * len(rows)), layout="constrained")[1]
     low, high = _limits(rows)
-    ax.axvline(0.0, color=GREY, linewidth=0.8, linestyle=(0, (4, 3)), zorder=0)
+    zero_line(ax)
     for position, row in enumerate(rows):
         _draw_row(ax, row, -float(position), low, high)
     ax.set_xlim(low, high)
@@ -116,13 +127,7 @@ def plot_estimates(
 
 
 def _coefficient(results: Mapping[str, IVResults], coefficient: str | None) -> str:
-    if not results:
-        raise InputError("plot_estimates needs at least one result: plot_estimates({'2SLS': res}).")
-    for name, res in results.items():
-        if not isinstance(res, IVResults):
-            raise InputError(
-                f"plot_estimates shows results of fit(); {name!r} is a {type(res).__name__}."
-            )
+    check_results(results, "plot_estimates")
     if coefficient is None:
         known = list(dict.fromkeys(name for res in results.values() for name in res.endog))
         if len(known) > 1:
@@ -201,14 +206,6 @@ def _finite(values: list[float]) -> list[float]:
 # ---- drawing ------------------------------------------------------------------------------------
 
 
-def _new_axes(n_rows: int) -> Any:
-    try:
-        import matplotlib.pyplot as plt
-    except ImportError as error:
-        raise MissingExtraError("matplotlib", "plot") from error
-    return plt.subplots(figsize=(7.5, 1.4 + 0.6 * n_rows), layout="constrained")[1]
-
-
 def _draw_row(ax: Any, row: Row, y: float, low: float, high: float) -> None:
     upper = y if row.ar is None else y + WALD_HEIGHT
     if np.isfinite(row.estimate):
@@ -244,42 +241,25 @@ def _bar(
 ) -> None:
     """An interval, with caps if thin; ends off the axis become arrows at its edge."""
     if ends[1] < low:
-        return _arrow(ax, ends[1], low, y, "left", label, colour)
+        return arrow(ax, ends[1], low, y, "left", colour, label)
     if ends[0] > high:
-        return _arrow(ax, ends[0], high, y, "right", label, colour)
+        return arrow(ax, ends[0], high, y, "right", colour, label)
     drawn = [max(ends[0], low), min(ends[1], high)]
     (line,) = ax.plot(drawn, [y, y], color=colour, linewidth=width, zorder=3)
     line.set(gid=label, solid_capstyle="butt")
-    for end, outside, edge, side in (
-        (ends[0], ends[0] < low, low, "left"),
-        (ends[1], ends[1] > high, high, "right"),
-    ):
+    for end, outside, edge, side in sides(ends, low, high):
         if outside:
-            _arrow(ax, end, edge, y, side, label, colour)
+            arrow(ax, end, edge, y, side, colour, label)
         elif width < 3:
             ax.plot([end], [y], "|", color=colour, markersize=9, markeredgewidth=width, zorder=3)
 
 
-def _arrow(ax: Any, end: float, edge: float, y: float, side: str, label: str, colour: str) -> None:
-    """At the edge: filled for an infinite end, hollow and with its number for one further out."""
-    fill = "white" if np.isfinite(end) else colour
-    (arrow,) = ax.plot([edge], [y], "<" if side == "left" else ">", color=colour, zorder=4)
-    arrow.set(gid=f"arrow {side} {label}", markersize=8, markerfacecolor=fill, clip_on=False)
-    if np.isfinite(end):
-        shift = (7, 3) if side == "left" else (-7, 3)
-        ax.annotate(
-            f"{end:.3g}", (edge, y), shift, textcoords="offset points", ha=side, va="bottom",
-            fontsize="small", color=colour,
-        )  # fmt: skip
-
-
 def _words(ax: Any, x: float, y: float, words: str, drop: float = 0.0) -> None:
     """Centred at (x, y), or hanging ``drop`` points below it."""
-    box = {"facecolor": "white", "edgecolor": "none", "pad": 1.0}
     align = "top" if drop else "center"
     ax.annotate(
         words, (x, y), (0, -drop), textcoords="offset points", ha="center", va=align,
-        fontsize="small", bbox=box, zorder=2,
+        fontsize="small", bbox=WHITE_BOX, zorder=2,
     )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Data the tests share: small, strongly identified, named columns, clusters of unequal size."""
+"""What tests share: small data, strongly identified, unequal clusters; and a quick learner."""
 
 from __future__ import annotations
 
@@ -7,6 +7,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+
+from mlinstruments.learning import Series
+
+# Fits in a moment and finds what is curved in these data.
+FAST = Series(penalty=0.05, interactions=False)
 
 
 @dataclass(frozen=True)
@@ -61,3 +66,7 @@ def strong(n: int = 300, d: int = 1, seed: int = 0) -> Design:
         firm=np.array([f"firm {g}" for g in firm], dtype=object),
         year=np.array([f"y{g}" for g in rng.integers(0, 12, n)], dtype=object),
     )
+
+
+# With one and with two endogenous regressors.
+DESIGNS = {d: strong(n=240, d=d, seed=10 + d) for d in (1, 2)}

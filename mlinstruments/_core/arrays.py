@@ -172,3 +172,14 @@ def check_count(value: Any, name: str, least: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
         raise InputError(f"{name} must be a whole number of at least {least}; got {value!r}.")
     return int(value)
+
+
+def check_level(value: Any) -> None:
+    """Raise unless ``value`` can be a confidence level.
+
+    Examples
+    --------
+    >>> check_level(0.95)
+    """
+    if not 0 < value < 1:
+        raise InputError(f"level must lie between 0 and 1, such as 0.95; got {value!r}.")

@@ -100,6 +100,33 @@ class Table:
         return "\n".join(out)
 
 
+class Printed:
+    """What has a ``summary``: prints, shows itself in notebooks and goes into papers."""
+
+    @property
+    def summary(self) -> Table:
+        """The whole table."""
+        raise NotImplementedError
+
+    @property
+    def _shown(self) -> Table:
+        """What printing shows: the summary, unless a class has something shorter."""
+        return self.summary
+
+    def as_latex(self) -> str:
+        """The summary for a paper."""
+        return self.summary.as_latex()
+
+    def __str__(self) -> str:
+        return str(self._shown)
+
+    def __repr__(self) -> str:
+        return str(self)
+
+    def _repr_html_(self) -> str:
+        return self._shown.as_html()
+
+
 def number(value: float, digits: int = 4) -> str:
     """A number for a table cell: fixed decimals, or scientific where those would mislead.
 

@@ -123,8 +123,3 @@ def _reply_to_mixture(
     u = sum(weight * utility_values(protocol, y, *theta) for weight, y in zip(p, pure, strict=True))
     weights = np.exp(scale * (np.asarray(u) - np.max(u)))
     return np.asarray(weights / weights.sum())
-
-
-def node_probabilities(protocol: Protocol, p: FloatArray) -> FloatArray:
-    """Probability of a one at each node under a mixture p (strategies,), shape (nodes,)."""
-    return np.asarray(p @ protocol.pure())

@@ -13,35 +13,14 @@ import numpy as np
 from scipy import linalg, stats
 
 from mlinstruments._core.exceptions import InputError
+from mlinstruments._core.hypotheses import TestResult, null_words
 from mlinstruments._core.sandwich import CovarianceSpec, moment_meat, nearest_psd
 from mlinstruments._core.typing import FloatArray
 
 from .confidence_set import INF, ConfidenceSet, merge
 
-
-@dataclass(frozen=True)
-class TestResult:
-    """A test of one hypothesis.
-
-    Parameters
-    ----------
-    statistic : float
-    pvalue : float
-    df : int
-        Degrees of freedom of the numerator.
-    null : str
-        The hypothesis in words.
-    """
-
-    __test__ = False  # not a test case, whatever pytest thinks of the name
-
-    statistic: float
-    pvalue: float
-    df: int
-    null: str
-
-    def __str__(self) -> str:
-        return f"H0: {self.null}; chi2({self.df}) = {self.statistic:.4f}, p-value {self.pvalue:.4f}"
+# Arcs of the half circle looked at for ends of a projection: shorter gaps may go unseen.
+N_ARCS = 720
 
 
 @dataclass(frozen=True)
@@ -162,11 +141,6 @@ def test(moments: Moments, value: FloatArray, names: tuple[str, ...]) -> TestRes
     return TestResult(found, moments.pvalue(found), moments.df, null_words(names, value))
 
 
-def null_words(names: tuple[str, ...], value: FloatArray) -> str:
-    """``x = 0, z = 1`` for messages."""
-    return ", ".join(f"{name} = {v:g}" for name, v in zip(names, value, strict=True))
-
-
 def confidence_set(moments: Moments, level: float, kind: str) -> ConfidenceSet:
     """All values of a single coefficient that are not rejected, exactly.
 
@@ -259,9 +233,12 @@ def _real_roots(p0: FloatArray, p1: FloatArray, p2: FloatArray) -> FloatArray:
     if q == 1:
         roots = np.roots([p2[0, 0], p1[0, 0], p0[0, 0]]).astype(complex)
     else:
-        zero, one = np.zeros((q, q)), np.eye(q)
+        # Filled by hand: np.block and block_diag take longer than the eigenvalues.
+        companion, mass = np.zeros((2 * q, 2 * q)), np.eye(2 * q)
+        companion[:q, q:] = np.eye(q)
+        companion[q:, :q], companion[q:, q:], mass[q:, q:] = -p0, -p1, p2
         with np.errstate(all="ignore"):
-            roots = linalg.eigvals(np.block([[zero, one], [-p0, -p1]]), linalg.block_diag(one, p2))
+            roots = linalg.eigvals(companion, mass)
     finite = roots[np.isfinite(roots)]
     real = np.abs(finite.imag) <= 1e-8 * (1 + np.abs(finite.real))
     return np.sort(finite[real].real)
@@ -309,13 +286,13 @@ def _point(angle: float, centre: float, scale: float) -> float:
     return float(centre + scale * np.tan(angle))
 
 
-def _circle_ends(accepted: Callable[[float], bool], n: int = 720) -> list[tuple[float, float]]:
+def _circle_ends(accepted: Callable[[float], bool]) -> list[tuple[float, float]]:
     """Accepted arcs of (-90, 90) degrees, their ends bisected to machine precision."""
-    angles = np.linspace(-np.pi / 2, np.pi / 2, n + 1)
+    angles = np.linspace(-np.pi / 2, np.pi / 2, N_ARCS + 1)
     flags = [accepted(float(a)) for a in angles]
     arcs: list[tuple[float, float]] = []
     start = angles[0] if flags[0] else None
-    for i in range(n):
+    for i in range(N_ARCS):
         if flags[i] == flags[i + 1]:
             continue
         end = _bisect(accepted, float(angles[i]), float(angles[i + 1]), flags[i])

@@ -7,18 +7,20 @@ level need no data.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
-from mlinstruments._core.arrays import encode_labels
+from mlinstruments._core.arrays import check_choice, encode_labels
 from mlinstruments._core.exceptions import InputError
+from mlinstruments._core.hypotheses import TestResult
 from mlinstruments._core.linalg import residuals
 from mlinstruments._core.sandwich import CovarianceSpec
 from mlinstruments._core.typing import FloatArray, IntArray
 
 from . import anderson_rubin as ar
 from . import orthogonal
-from .anderson_rubin import Moments, TestResult
+from .anderson_rubin import Moments
 from .confidence_set import ConfidenceSet
 from .orthogonal import OrthogonalMoments
 
@@ -65,6 +67,17 @@ class ARKind:
     def confidence_set(self, level: float, coordinate: int = 0) -> ConfidenceSet:
         """The set for one coefficient; a projection where there are several."""
         self._require()
+        question = (level, coordinate)
+        if question not in self._answers:
+            self._answers[question] = self._invert(level, coordinate)
+        return self._answers[question]
+
+    @cached_property
+    def _answers(self) -> dict[tuple[float, int], ConfidenceSet]:
+        """Sets by level and coordinate, kept because a projection takes a fifth of a second."""
+        return {}
+
+    def _invert(self, level: float, coordinate: int) -> ConfidenceSet:
         words = WORDS[self.kind]
         if self.directions is not None:
             return orthogonal.confidence_set(self.directions, level, words)
@@ -84,6 +97,21 @@ def _set(moments: Moments, coordinate: int, level: float, words: str) -> Confide
     if moments.m_d.shape[1] == 1:
         return ar.confidence_set(moments, level, words)
     return ar.projection(moments, coordinate, level, words)
+
+
+def chosen_kind(kinds: tuple[ARKind, ...], name: str | None, method: str) -> ARKind:
+    """The kind called ``name``, by default the first; ``method`` is the estimator, for errors."""
+    if not kinds:
+        raise InputError(f"{method} has no instruments, so no Anderson-Rubin test.")
+    if name is None:
+        return kinds[0]
+    if len(kinds) == 1:
+        raise InputError(
+            f"ar= chooses among kinds after cross-fitting; {method} uses its instruments"
+            " as they are: leave ar out."
+        )
+    check_choice(name, "ar", KINDS)
+    return next(kind for kind in kinds if kind.kind == name)
 
 
 def by_fold_moments(

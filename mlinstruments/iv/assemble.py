@@ -20,8 +20,8 @@ from .data import IVData
 from .estimate import LinearFit, kclass
 from .instrument import LearnedInstruments
 from .learn import FirstStagePlan, learn_instruments, partialled, root_weighted
+from .mliv_results import MLIVResults
 from .orthogonal import target_directions
-from .results import MLIVResults
 from .strength import FirstStage
 
 # Directions of the plane of (treatment, outcome) that a non-linear learner is trained along.

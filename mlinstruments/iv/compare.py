@@ -10,7 +10,8 @@ from mlinstruments._core.exceptions import InputError
 from mlinstruments._core.tables import Table, number
 
 from .confidence_set import ConfidenceSet
-from .results import IVResults, MLIVResults
+from .mliv_results import MLIVResults
+from .results import IVResults
 
 
 def compare(results: Mapping[str, IVResults], all_coefficients: bool = False) -> Table:
@@ -39,11 +40,7 @@ def compare(results: Mapping[str, IVResults], all_coefficients: bool = False) ->
     >>> table.columns
     ('', 'OLS', '2SLS')
     """
-    if not results:
-        raise InputError("compare needs at least one result: compare({'2SLS': res}).")
-    for name, res in results.items():
-        if not isinstance(res, IVResults):
-            raise InputError(f"compare shows results of fit(); {name!r} is a {type(res).__name__}.")
+    check_results(results, "compare")
     models = list(results.values())
     rows: list[tuple[str, ...]] = []
     for name in _coefficients(models, all_coefficients):
@@ -58,6 +55,15 @@ def compare(results: Mapping[str, IVResults], all_coefficients: bool = False) ->
     dependents = ", ".join(dict.fromkeys(res.dependent for res in models))
     notes = ("Standard errors in parentheses.",)
     return Table(f"Dependent: {dependents}", (), ("", *results), tuple(rows), notes)
+
+
+def check_results(results: Mapping[str, IVResults], asker: str) -> None:
+    """Raise unless there is something to show, and results only; ``asker`` is a function's name."""
+    if not results:
+        raise InputError(f"{asker} needs at least one result: {asker}({{'2SLS': res}}).")
+    for name, res in results.items():
+        if not isinstance(res, IVResults):
+            raise InputError(f"{asker} shows results of fit(); {name!r} is a {type(res).__name__}.")
 
 
 def _coefficients(models: list[IVResults], everything: bool) -> list[str]:

@@ -10,7 +10,8 @@ from sklearn.base import BaseEstimator
 from mlinstruments._core.arrays import check_choice, check_count, missing_mask
 from mlinstruments._core.exceptions import AssumptionWarning, InputError, WeakInstrumentWarning
 from mlinstruments._core.parallel import spawn_seeds
-from mlinstruments._core.sandwich import covariance_spec
+from mlinstruments._core.sandwich import CovarianceSpec, covariance_spec
+from mlinstruments._core.typing import FloatArray
 from mlinstruments._core.warn import warn_user
 from mlinstruments.learning.adapters import as_learner
 from mlinstruments.learning.base import Learner
@@ -18,8 +19,9 @@ from mlinstruments.learning.folds import Split, given_split, random_split
 
 from .assemble import assemble, median_estimate
 from .data import IVData
+from .instrument import LearnedInstruments
 from .learn import COVARIATES, FirstStagePlan, bind, control_variate_targets, learn_instruments
-from .results import MLIVResults
+from .mliv_results import MLIVResults
 
 
 class MLIV(BaseEstimator):  # type: ignore[misc]
@@ -158,7 +160,8 @@ class MLIV(BaseEstimator):  # type: ignore[misc]
         data = IVData.from_arrays(
             dependent, exog, endog, instruments, weights, clusters, learner.takes_missing
         )
-        return self._fit(data, learner, cov_type, debiased, bandwidth, folds)
+        spec = covariance_spec(cov_type, debiased, bandwidth, data.clusters)
+        return self._fit(data, learner, spec, folds)
 
     def fit_formula(
         self,
@@ -190,7 +193,8 @@ class MLIV(BaseEstimator):  # type: ignore[misc]
         """
         learner = self._check_settings()
         read = IVData.from_formula(formula, data, weights, clusters, learner.takes_missing)
-        return self._fit(read, learner, cov_type, debiased, bandwidth, folds)
+        spec = covariance_spec(cov_type, debiased, bandwidth, read.clusters)
+        return self._fit(read, learner, spec, folds)
 
     def _check_settings(self) -> Learner:
         check_choice(self.covariates, "covariates", COVARIATES)
@@ -212,49 +216,37 @@ class MLIV(BaseEstimator):  # type: ignore[misc]
             )
         return as_learner(self.learner)
 
-    def _fit(
-        self,
-        data: IVData,
-        learner: Learner,
-        cov_type: str | None,
-        debiased: bool,
-        bandwidth: int | None,
-        folds: Any,
-    ) -> MLIVResults:
-        spec = covariance_spec(cov_type, debiased, bandwidth, data.clusters)
+    def _fit(self, data: IVData, learner: Learner, spec: CovarianceSpec, folds: Any) -> MLIVResults:
         if self.orthogonal and data.n_endog > 1:
             raise InputError("orthogonal=True needs a single endogenous regressor.")
         plan = self._plan(data, learner, folds)
         learned = learn_instruments(data, data.D, plan)
-        control_variate = False
-        if self.control_variate:
-            pilot = median_estimate(data, learned, spec)
-            if pilot is None:
-                warn_user(
-                    "control_variate=True was not used: the pilot first stage is too weak for an"
-                    " estimate.",
-                    WeakInstrumentWarning,
-                )
-            else:
-                learned = learn_instruments(data, control_variate_targets(data, pilot), plan)
-                control_variate = True
-        return assemble(
-            data,
-            learned,
-            plan,
-            spec,
-            settings={
-                "learner": learner.label,
-                "covariates": self.covariates,
-                "n_folds": self._n_folds(folds, plan.splits),
-                "n_repeats": self.n_repeats,
-                "control_variate": control_variate,
-            },
-            orthogonal=self.orthogonal,
-        )
+        pilot = self._pilot(data, learned, spec)
+        if pilot is not None:
+            learned = learn_instruments(data, control_variate_targets(data, pilot), plan)
+        settings = {
+            "learner": learner.label,
+            "covariates": self.covariates,
+            "n_folds": self.n_folds if folds is None else plan.splits[0].n_cells,
+            "n_repeats": self.n_repeats,
+            "control_variate": pilot is not None,
+        }
+        return assemble(data, learned, plan, spec, settings, self.orthogonal)
 
-    def _n_folds(self, folds: Any, splits: list[Split]) -> int:
-        return self.n_folds if folds is None else splits[0].n_cells
+    def _pilot(
+        self, data: IVData, learned: LearnedInstruments, spec: CovarianceSpec
+    ) -> FloatArray | None:
+        """The estimate (d,) a control variate starts from; None where none is used."""
+        if not self.control_variate:
+            return None
+        pilot = median_estimate(data, learned, spec)
+        if pilot is None:
+            warn_user(
+                "control_variate=True was not used: the pilot first stage is too weak for an"
+                " estimate.",
+                WeakInstrumentWarning,
+            )
+        return pilot
 
     def _plan(self, data: IVData, learner: Learner, folds: Any) -> FirstStagePlan:
         seeds = spawn_seeds(self.random_state, self.n_repeats)

@@ -13,9 +13,10 @@ from itertools import pairwise
 import numpy as np
 from numpy.polynomial import polynomial as poly
 
+from mlinstruments._core.hypotheses import TestResult, null_words
 from mlinstruments._core.typing import FloatArray
 
-from .anderson_rubin import Moments, TestResult, null_words
+from .anderson_rubin import Moments
 from .confidence_set import INF, ConfidenceSet, merge
 
 

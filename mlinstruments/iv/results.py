@@ -1,31 +1,39 @@
-"""What a fit returns: frozen, light, printable, and readable like linearmodels' results."""
+"""What every fit returns: frozen, light, printable, and readable like linearmodels' results."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
 from mlinstruments._core import store
-from mlinstruments._core.arrays import check_choice
+from mlinstruments._core.arrays import check_choice, check_level
 from mlinstruments._core.exceptions import InputError
-from mlinstruments._core.tables import Table, number
+from mlinstruments._core.hypotheses import TestResult
+from mlinstruments._core.tables import Printed, Table
 from mlinstruments._core.typing import FloatArray
 
-from .anderson_rubin import Moments, TestResult
-from .ar_kinds import KINDS, ARKind
-from .confidence_set import ConfidenceSet
+from .anderson_rubin import Moments
+from .ar_kinds import ARKind, chosen_kind
 from .orthogonal import OrthogonalMoments
-from .strength import FirstStage, tf_critical
+from .strength import FirstStage, tf_interval
+from .summary import (
+    Fact,
+    ar_facts,
+    coefficient_columns,
+    coefficient_rows,
+    sample_facts,
+    strength_facts,
+)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class IVResults:
+class IVResults(Printed):
     """A fitted linear model, in linearmodels' words.
 
     Parameters
@@ -72,6 +80,7 @@ class IVResults:
     ar: tuple[ARKind, ...]
     first_stage: FirstStage | None
     kappa: float
+    _learned: ClassVar[bool] = False
 
     # ---- estimates, in linearmodels' names ----------------------------------------------------
 
@@ -140,15 +149,14 @@ class IVResults:
         Anderson and Rubin (1949), doi:10.1214/aoms/1177730090; Lee et al. (2022),
         doi:10.1257/aer.20211063.
         """
-        if not 0 < level < 1:
-            raise InputError(f"level must lie between 0 and 1, such as 0.95; got {level!r}.")
+        check_level(level)
         check_choice(method, "method", ("wald", "ar", "tf"))
         if method == "wald":
             width = float(self._reference.ppf((1 + level) / 2)) * self.std_errors
             return pd.DataFrame({"lower": self.params - width, "upper": self.params + width})
         if method == "tf":
             return self._tf_interval(level)
-        kind = self._ar_kind(ar)
+        kind = chosen_kind(self.ar, ar, self.method)
         sets = {name: kind.confidence_set(level, j) for j, name in enumerate(self.endog)}
         return sets if len(sets) > 1 else sets[self.endog[0]]
 
@@ -165,49 +173,20 @@ class IVResults:
         -------
         TestResult
         """
-        values = np.atleast_1d(np.asarray(value, dtype=float))
-        if values.shape == (1,):
-            values = np.repeat(values, len(self.endog))
-        if values.shape != (len(self.endog),) or not np.isfinite(values).all():
-            raise InputError(
-                f"value must be one finite number for each of {', '.join(self.endog)};"
-                f" got {value!r}."
-            )
-        return self._ar_kind(ar).test(values, self.endog)
-
-    def _ar_kind(self, name: str | None) -> ARKind:
-        if not self.ar:
-            raise InputError(f"{self.method} has no instruments, so no Anderson-Rubin test.")
-        known = {kind.kind: kind for kind in self.ar}
-        if name is None:
-            return self.ar[0]
-        if len(known) == 1:
-            raise InputError(
-                f"ar= chooses among kinds after cross-fitting; {self.method} uses its instruments"
-                " as they are: leave ar out."
-            )
-        return known[check_choice(name, "ar", KINDS)]
+        values = _null_values(value, self.endog)
+        return chosen_kind(self.ar, ar, self.method).test(values, self.endog)
 
     def _tf_interval(self, level: float) -> pd.DataFrame:
         if self.first_stage is None or len(self.endog) != 1:
             raise InputError("tF intervals need exactly one endogenous regressor.")
-        if self._n_used_instruments != 1:
+        q = 1 if self._learned else self.first_stage.n_instruments
+        if q != 1:
             raise InputError(
-                f"tF intervals need a single instrument; {self.method} uses"
-                f" {self._n_used_instruments}: use method='ar'."
+                f"tF intervals need a single instrument; {self.method} uses {q}: use method='ar'."
             )
-        f = float(self.first_stage.f.iloc[0])
-        name = self.endog[0]
-        critical = tf_critical(f, level) if np.isfinite(f) else float("inf")
-        width = critical * float(self.std_errors[name])
-        middle = float(self.params[name])
-        if not np.isfinite(width) or not np.isfinite(middle):
-            middle, width = 0.0, float("inf")
-        return pd.DataFrame({"lower": [middle - width], "upper": [middle + width]}, index=[name])
-
-    @property
-    def _n_used_instruments(self) -> int:
-        return len(self.instruments) if self.first_stage is None else self.first_stage.n_instruments
+        f, name = float(self.first_stage.f.iloc[0]), self.endog[0]
+        low, high = tf_interval(f, float(self.params[name]), float(self.std_errors[name]), level)
+        return pd.DataFrame({"lower": [low], "upper": [high]}, index=[name])
 
     # ---- reading ------------------------------------------------------------------------------
 
@@ -230,59 +209,30 @@ class IVResults:
         """The whole table: every coefficient, and what the short print shows."""
         return self._table(self.names)
 
-    def as_latex(self) -> str:
-        """The summary for a paper."""
-        return self.summary.as_latex()
-
-    def __str__(self) -> str:
-        return str(self._table(self.endog))
-
-    def __repr__(self) -> str:
-        return str(self)
-
-    def _repr_html_(self) -> str:
-        return self._table(self.endog).as_html()
+    @property
+    def _shown(self) -> Table:
+        return self._table(self.endog)
 
     def _table(self, names: tuple[str, ...]) -> Table:
-        ratio = "t" if self.debiased else "z"
-        columns = ("", "Estimate", "Std. Err.", ratio, f"P>|{ratio}|", "[0.025", "0.975]")
-        frame = self.to_frame()
-        rows = tuple((name, *(number(v) for v in frame.loc[name])) for name in names)
-        return Table(self._title, self._facts(), columns, rows, self._notes())
+        title = f"{self.method}: {self.dependent} on {', '.join(self.endog)}"
+        rows = coefficient_rows(self.to_frame(), names)
+        columns = coefficient_columns(self.debiased)
+        return Table(title, tuple(self._facts()), columns, rows, self._notes())
 
-    @property
-    def _title(self) -> str:
-        return f"{self.method}: {self.dependent} on {', '.join(self.endog)}"
-
-    def _facts(self) -> tuple[tuple[str, str], ...]:
-        facts = [("Observations", str(self.nobs)), ("Covariance", self.cov_label)]
-        if self.n_clusters:
-            counts = zip(self.cluster_names, self.n_clusters, strict=True)
-            facts.append(("Clusters", ", ".join(f"{name} {n}" for name, n in counts)))
-        if self.weighted:
-            facts.append(("Weights", "analytic"))
+    def _facts(self) -> list[Fact]:
+        clusters = dict(zip(self.cluster_names, self.n_clusters, strict=True))
+        facts = sample_facts(self.nobs, self.cov_label, clusters, self.weighted)
         if self.first_stage is not None:
-            facts += self._strength_facts(self.first_stage)
-        for name, found in self._ar_sets():
-            facts.append((f"AR 95% {name}".strip(), found))
-        return tuple(facts)
+            facts += strength_facts(self.first_stage, self._learned)
+        return facts + self._ar_facts()
 
-    def _strength_facts(self, first: FirstStage) -> list[tuple[str, str]]:
-        return [
-            (f"First-stage F{_suffix(self.endog, name)}", number(f, 2))
-            for name, f in first.f.items()
-        ]
-
-    def _ar_sets(self) -> list[tuple[str, str]]:
+    def _ar_facts(self) -> list[Fact]:
         if not self.ar:
             return []
         try:
-            found = self.conf_int(method="ar")
-        except InputError as error:
-            return [("", str(error))]
-        if isinstance(found, ConfidenceSet):
-            return [("set", f"{found}   [{found.kind}]")]
-        return [(name, f"{one}   [{one.kind}, projection]") for name, one in found.items()]
+            return ar_facts(self.conf_int(method="ar"))
+        except InputError as error:  # no sets for three or more endogenous regressors
+            return [("AR 95%", str(error))]
 
     def _notes(self) -> tuple[str, ...]:
         return ()
@@ -311,7 +261,7 @@ class IVResults:
         if key == "N":
             return self.nobs
         if key == "ar" and self.ar:
-            return self._ar_sets()[0][1]
+            return self._ar_facts()[0][1]
         if key == "fstat_1st" and self.first_stage is not None:
             return float(self.first_stage.f.iloc[0])
         return None
@@ -345,88 +295,21 @@ class IVResults:
         InputError
             Where the file holds something else.
         """
-        kinds = (IVResults, MLIVResults, FirstStage, ARKind, Moments, OrthogonalMoments)
-        found = store.load(path, {kind.__name__: kind for kind in kinds})
+        results: tuple[type[Any], ...] = (IVResults, *IVResults.__subclasses__())
+        parts: tuple[type[Any], ...] = (FirstStage, ARKind, Moments, OrthogonalMoments)
+        found = store.load(path, {kind.__name__: kind for kind in results + parts})
         if not isinstance(found, cls):
             raise InputError(f"{path} holds {type(found).__name__}, not {cls.__name__}.")
         return found
 
 
-@dataclass(frozen=True, eq=False, repr=False)
-class MLIVResults(IVResults):
-    """A fit with learned instruments.
-
-    Parameters
-    ----------
-    instrument : Series or DataFrame
-        The learned instruments on the index of the input, averaged over repeats, orthogonal to the
-        covariates; missing in rows that were dropped. With one repeat, handing it to any IV
-        program reproduces estimates and standard errors.
-    splits : DataFrame
-        Estimate, standard error and F of every repeat and endogenous regressor.
-    folds : DataFrame
-        Cell of every row in each repeat, on the index of the input.
-    learner : str
-        The learner in words.
-    covariates : {"linear", "recentred", "unconstrained"}
-    n_folds, n_repeats : int
-    control_variate : bool
-    weak : str
-        Empty, or why no estimate is given.
-    """
-
-    instrument: Any
-    splits: pd.DataFrame
-    folds: pd.DataFrame
-    learner: str
-    covariates: str
-    n_folds: int
-    n_repeats: int
-    control_variate: bool
-    weak: str
-
-    @property
-    def _n_used_instruments(self) -> int:
-        return len(self.endog)
-
-    def _facts(self) -> tuple[tuple[str, str], ...]:
-        constraint = {
-            "linear": "linear in covariates",
-            "recentred": "g(W, X) - E[g(W, X) | X]",
-            "unconstrained": "unconstrained in covariates",
-        }[self.covariates]
-        learned = f"{self.learner}, {constraint}"
-        if self.control_variate:
-            learned += ", control variate"
-        repeats = "1 repeat" if self.n_repeats == 1 else f"{self.n_repeats} repeats, medians"
-        own = (
-            ("First stage", learned),
-            ("Cross-fitting", f"{self.n_folds} folds x {repeats}"),
+def _null_values(value: Any, endog: tuple[str, ...]) -> FloatArray:
+    """One number for each endogenous regressor (d,), or an error."""
+    values = np.atleast_1d(np.asarray(value, dtype=float))
+    if values.shape == (1,):
+        values = np.repeat(values, len(endog))
+    if values.shape != (len(endog),) or not np.isfinite(values).all():
+        raise InputError(
+            f"value must be one finite number for each of {', '.join(endog)}; got {value!r}."
         )
-        return own + super()._facts() + self._tf_fact()
-
-    def _strength_facts(self, first: FirstStage) -> list[tuple[str, str]]:
-        facts = []
-        for name, f in first.f.items():
-            words = number(f, 2)
-            linear = float(first.linear_f[name])
-            if np.isfinite(linear):
-                q = first.n_instruments
-                words += f"   (linear first stage: q x F = {q} x {number(linear, 2)}"
-                words += f" = {number(q * linear, 2)})"
-            facts.append((f"First-stage F{_suffix(self.endog, name)}", words))
-        return facts
-
-    def _tf_fact(self) -> tuple[tuple[str, str], ...]:
-        if len(self.endog) != 1:
-            return ()
-        low, high = self.conf_int(method="tf").iloc[0]
-        words = "(-inf, inf)" if np.isinf(low) else f"[{number(low)}, {number(high)}]"
-        return (("tF 95% interval", words),)
-
-    def _notes(self) -> tuple[str, ...]:
-        return (f"No estimate: {self.weak}",) if self.weak else ()
-
-
-def _suffix(endog: tuple[str, ...], name: Any) -> str:
-    return f" ({name})" if len(endog) > 1 else ""
+    return values

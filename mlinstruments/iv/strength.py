@@ -225,6 +225,17 @@ def tf_critical(f: float, level: float = 0.95) -> float:
     return max(normal, float(1 / np.interp(root, grid, inverse)))
 
 
+def tf_interval(
+    f: float, estimate: float, std_error: float, level: float = 0.95
+) -> tuple[float, float]:
+    """Estimate plus and minus the tF critical value; infinite where that is, or none is given."""
+    critical = tf_critical(f, level) if np.isfinite(f) else float("inf")
+    width = critical * std_error
+    if not (np.isfinite(width) and np.isfinite(estimate)):
+        return -float("inf"), float("inf")
+    return estimate - width, estimate + width
+
+
 @cache
 def _tf_curve() -> tuple[FloatArray, FloatArray]:
     """First-stage |t| and 1/c there, from 1.96, where c is infinite, up to where c is 1.96.

@@ -17,7 +17,7 @@ import pandas as pd
 from scipy import stats
 
 from mlinstruments._core.sandwich import CovarianceSpec, meat
-from mlinstruments._core.tables import Table, number
+from mlinstruments._core.tables import Printed, Table, number
 from mlinstruments._core.typing import AnyArray, BoolArray, FloatArray, IntArray
 
 from .choices import AllocationChoices, ChoiceData
@@ -83,7 +83,7 @@ class EqualRates:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class IncentiveSensitivity:
+class IncentiveSensitivity(Printed):
     """What :func:`incentive_sensitivity` returns.
 
     Parameters
@@ -163,15 +163,6 @@ class IncentiveSensitivity:
         sparse = [t.game for t in self.equal_rates if t.least_expected < LEAST_EXPECTED]
         if sparse:
             yield f"Few choices for a chi-square (fewer than 5 expected): {', '.join(sparse)}."
-
-    def __str__(self) -> str:
-        return str(self.summary)
-
-    def __repr__(self) -> str:
-        return str(self)
-
-    def _repr_html_(self) -> str:
-        return self.summary.as_html()
 
 
 # ---- front doors --------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mlinstruments._core.tables import Table, number
+from mlinstruments._core.tables import Printed, Table, number
 from mlinstruments._core.typing import AnyArray, FloatArray
 
 from .identification import Identification
@@ -18,7 +18,7 @@ from .mixture_search import same_optimum
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class MixtureResults:
+class MixtureResults(Printed):
     """Types of subjects, largest share first.
 
     Parameters
@@ -213,19 +213,6 @@ class MixtureResults:
             for k, report in zip(self._index, self.identifications, strict=True)
             if not report.identified
         )
-
-    def as_latex(self) -> str:
-        """The summary for a paper."""
-        return self.summary.as_latex()
-
-    def __str__(self) -> str:
-        return str(self.summary)
-
-    def __repr__(self) -> str:
-        return str(self)
-
-    def _repr_html_(self) -> str:
-        return self.summary.as_html()
 
 
 def _pair(name: str, values: pd.Series, errors: pd.Series) -> list[tuple[str, ...]]:

@@ -1,4 +1,4 @@
-"""Pictures of preferences. matplotlib is imported only when one is drawn (the ``plot`` extra)."""
+"""Pictures of preferences (the ``plot`` extra)."""
 
 from __future__ import annotations
 
@@ -10,15 +10,29 @@ import numpy as np
 from scipy import stats
 
 from mlinstruments._core.arrays import check_count
-from mlinstruments._core.exceptions import InputError, MissingExtraError
+from mlinstruments._core.drawing import (
+    BLACK,
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    PURPLE,
+    SKY,
+    VERMILION,
+    WHITE_BOX,
+    YELLOW,
+    arrow,
+    pyplot,
+    sides,
+    zero_line,
+)
+from mlinstruments._core.exceptions import InputError
 from mlinstruments._core.typing import BoolArray, FloatArray
 
 from .incentives import binary_choices
 from .results import PreferenceResults
 
-# Okabe and Ito's palette, told apart by every common form of colour vision.
-BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#595959"
-TYPE_COLOURS = (BLUE, "#E69F00", "#009E73", "#CC79A7", "#56B4E9", ORANGE, "#F0E442", "#000000")
+TYPE_COLOURS = (BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILION, YELLOW, BLACK)
 TITLES = {
     "lambda": r"scale $\lambda$ (1 / points)",
     "kappa": r"Kantian weight $\kappa$",
@@ -74,7 +88,7 @@ def plot_preferences(
     2
     """
     names = _parameters(fits, parameters)
-    plt = _pyplot()
+    plt = pyplot()
     intervals = {name: _limits(fit, level, method) for name, fit in fits.items()}
     figure, axes = plt.subplots(
         1,
@@ -131,7 +145,7 @@ def plot_choice_curve(fit: PreferenceResults, bins: int = 10, ax: Any = None) ->
     'own-payoff gap of the action (points)'
     """
     check_count(bins, "bins", 2)
-    ax = _pyplot().subplots(figsize=(6.0, 4.0), layout="constrained")[1] if ax is None else ax
+    ax = pyplot().subplots(figsize=(6.0, 4.0), layout="constrained")[1] if ax is None else ax
     found = choice_bins(fit, bins)
     reach = 1.1 * float(np.abs(found.gap).max() or 1.0)
     curve = np.linspace(-reach, reach, 200)
@@ -141,7 +155,7 @@ def plot_choice_curve(fit: PreferenceResults, bins: int = 10, ax: Any = None) ->
         scale = float(fit.params["lambda"])
         payoffs = 1 / (1 + np.exp(-scale * curve))
         ax.plot(curve, payoffs, "--", color=GREY, linewidth=1.2, label="own payoffs alone")
-        ax.plot(found.gap, found.fitted, color=ORANGE, linewidth=2.0, label="fitted", zorder=2)
+        ax.plot(found.gap, found.fitted, color=VERMILION, linewidth=2.0, label="fitted", zorder=2)
     errors = np.abs(np.vstack([found.lower, found.upper]) - found.share)
     ax.errorbar(
         found.gap, found.share, errors, fmt="o", color=BLUE, markersize=5, linewidth=1.2,
@@ -190,7 +204,7 @@ def plot_posteriors(mixture: Any, ax: Any = None) -> Any:
     >>> plot_posteriors(SimpleNamespace(posteriors=tau, shares=[0.6, 0.4])).get_xlabel()
     '2 subjects, by most probable type'
     """
-    plt = _pyplot()
+    plt = pyplot()
     ax = plt.subplots(figsize=(7.0, 2.8), layout="constrained")[1] if ax is None else ax
     tau = mixture.posteriors.to_numpy(dtype=float)
     shares = np.asarray(mixture.shares, dtype=float)
@@ -282,14 +296,6 @@ def posterior_order(tau: FloatArray) -> FloatArray:
 # ---- drawing ------------------------------------------------------------------------------------
 
 
-def _pyplot() -> Any:
-    try:
-        import matplotlib.pyplot as plt
-    except ImportError as error:
-        raise MissingExtraError("matplotlib", "plot") from error
-    return plt
-
-
 def _parameters(
     fits: Mapping[str, PreferenceResults], parameters: tuple[str, ...] | None
 ) -> tuple[str, ...]:
@@ -318,7 +324,7 @@ def _panel(ax: Any, parameter: str, fits: list[tuple[PreferenceResults, Any]]) -
     rows = [_row(fit, limits, parameter) for fit, limits in fits]
     ends = np.array(rows, dtype=float)
     low, high = _axis(ends)
-    ax.axvline(0.0, color=GREY, linewidth=0.8, linestyle=(0, (4, 3)), zorder=0)
+    zero_line(ax)
     for position, (row, (fit, _)) in enumerate(zip(rows, fits, strict=True)):
         ax.axhline(-position, color="#E6E6E6", linewidth=0.8, zorder=0)
         if not np.isfinite(row[0]):
@@ -326,7 +332,7 @@ def _panel(ax: Any, parameter: str, fits: list[tuple[PreferenceResults, Any]]) -
             ax.text(
                 (low + high) / 2, -position, words, ha="center", va="center",
                 color=GREY, fontsize="small", style="italic",
-                bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.0},
+                bbox=WHITE_BOX,
             )  # fmt: skip
             continue
         _bar(ax, row, -float(position), low, high)
@@ -366,24 +372,9 @@ def _bar(ax: Any, row: tuple[float, float, float], y: float, low: float, high: f
     estimate, lower, upper = row
     ax.plot([max(lower, low), min(upper, high)], [y, y], color=BLUE, linewidth=1.8, zorder=2)
     ax.plot([estimate], [y], "o", color=BLUE, markersize=6, zorder=3)
-    for end, beyond, edge, side in (
-        (lower, lower < low, low, "left"),
-        (upper, upper > high, high, "right"),
-    ):
+    for end, beyond, edge, side in sides((lower, upper), low, high):
         if beyond:
-            _arrow(ax, end, edge, y, side)
-
-
-def _arrow(ax: Any, end: float, edge: float, y: float, side: str) -> None:
-    """At the edge: filled for an infinite end, hollow and with its number for a finite one."""
-    marker, fill = ("<" if side == "left" else ">"), ("white" if np.isfinite(end) else BLUE)
-    (arrow,) = ax.plot([edge], [y], marker, color=BLUE, markerfacecolor=fill, zorder=3)
-    arrow.set(gid=f"arrow {side}", markersize=7, clip_on=False)
-    if np.isfinite(end):
-        ax.annotate(
-            f"{end:.2g}", (edge, y), (6 if side == "left" else -6, 5),
-            textcoords="offset points", ha=side, va="bottom", fontsize="x-small", color=BLUE,
-        )  # fmt: skip
+            arrow(ax, end, edge, y, side, BLUE, small=True)
 
 
 def _mark_types(ax: Any, ordered: FloatArray) -> None:

@@ -11,9 +11,10 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from mlinstruments._core.arrays import check_choice, check_count
+from mlinstruments._core.arrays import check_choice, check_count, check_level
 from mlinstruments._core.exceptions import InputError, NotIdentifiedError
-from mlinstruments._core.tables import Table, number
+from mlinstruments._core.hypotheses import TestResult, null_words
+from mlinstruments._core.tables import Printed, Table, number
 from mlinstruments._core.typing import FloatArray, IntArray
 
 from .design import Design
@@ -21,29 +22,8 @@ from .identification import Identification
 from .inference import bootstrap, delta_covariance, fieller, reported
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """A test that two fits, or a fit and a restriction, agree.
-
-    Parameters
-    ----------
-    statistic, pvalue : float
-    df : int
-    null : str
-        The hypothesis in words.
-    """
-
-    statistic: float
-    pvalue: float
-    df: int
-    null: str
-
-    def __str__(self) -> str:
-        return f"H0: {self.null}; chi2({self.df}) = {self.statistic:.4f}, p = {self.pvalue:.4f}"
-
-
 @dataclass(frozen=True, eq=False, repr=False)
-class PreferenceResults:
+class PreferenceResults(Printed):
     """Estimates of one type.
 
     Parameters
@@ -140,8 +120,7 @@ class PreferenceResults:
             Where the parameters are not identified; the message says why.
         """
         check_choice(method, "method", ("delta", "fieller", "bootstrap"))
-        if not 0 < level < 1:
-            raise InputError(f"level must lie between 0 and 1, such as 0.95; got {level!r}.")
+        check_level(level)
         if not self.identification.identified:
             raise NotIdentifiedError(f"no interval: {self.identification.reason}")
         if method == "bootstrap":
@@ -172,7 +151,9 @@ class PreferenceResults:
         ends = np.quantile(values, [(1 - level) / 2, (1 + level) / 2], axis=0)
         return pd.DataFrame({"lower": ends[0], "upper": ends[1]}, index=list(self.names))
 
-    def test_equal(self, other: PreferenceResults, names: tuple[str, ...] | None = None) -> Any:
+    def test_equal(
+        self, other: PreferenceResults, names: tuple[str, ...] | None = None
+    ) -> TestResult:
         """Wald test that two independent fits have equal parameters.
 
         Parameters
@@ -192,11 +173,9 @@ class PreferenceResults:
         gap = (self.params[list(names)] - other.params[list(names)]).to_numpy()
         chosen = list(names)
         variance = (self.cov.loc[chosen, chosen] + other.cov.loc[chosen, chosen]).to_numpy()
-        statistic = float(gap @ np.linalg.solve(variance, gap))
-        pvalue = float(stats.chi2.sf(statistic, len(names)))
-        return Comparison(statistic, pvalue, len(names), f"equal {', '.join(names)}")
+        return _wald(gap, variance, f"equal {', '.join(names)}")
 
-    def lr_test(self, restricted: PreferenceResults) -> Comparison:
+    def lr_test(self, restricted: PreferenceResults) -> TestResult:
         """Likelihood-ratio test of a fit with fewer parameters on the same choices.
 
         Valid where choices are independent; otherwise use :meth:`wald_test`.
@@ -205,10 +184,10 @@ class PreferenceResults:
             raise InputError("lr_test needs a fit of fewer parameters on the same choices.")
         df = len(self.names) - len(restricted.names)
         statistic = 2 * (self.loglik - restricted.loglik)
-        dropped = ", ".join(f"{n} = 0" for n in self.names if n not in restricted.names)
-        return Comparison(statistic, float(stats.chi2.sf(statistic, df)), df, dropped)
+        dropped = [name for name in self.names if name not in restricted.names]
+        return _chi_squared(statistic, df, null_words(dropped, [0.0] * len(dropped)))
 
-    def wald_test(self, **values: float) -> Comparison:
+    def wald_test(self, **values: float) -> TestResult:
         """Wald test of given values: ``fit.wald_test(kappa=0)``, robust or clustered as the fit."""
         names = list(values)
         if not names or any(n not in self.names for n in names):
@@ -216,9 +195,8 @@ class PreferenceResults:
         if not self.identification.identified:
             raise NotIdentifiedError(f"no test: {self.identification.reason}")
         gap = self.params[names].to_numpy() - np.array(list(values.values()))
-        statistic = float(gap @ np.linalg.solve(self.cov.loc[names, names].to_numpy(), gap))
-        words = ", ".join(f"{name} = {value:g}" for name, value in values.items())
-        return Comparison(statistic, float(stats.chi2.sf(statistic, len(names))), len(names), words)
+        variance = self.cov.loc[names, names].to_numpy()
+        return _wald(gap, variance, null_words(names, values.values()))
 
     def incentive_sensitivity(self) -> Any:
         """The measures of how choices react to incentives, in one table."""
@@ -275,19 +253,6 @@ class PreferenceResults:
         columns = ("", "Estimate", "Std. Err.", "[0.025", "0.975]")
         return Table("Preferences from choices", tuple(facts), columns, rows, notes)
 
-    def as_latex(self) -> str:
-        """The summary for a paper."""
-        return self.summary.as_latex()
-
-    def __str__(self) -> str:
-        return str(self.summary)
-
-    def __repr__(self) -> str:
-        return str(self)
-
-    def _repr_html_(self) -> str:
-        return self.summary.as_html()
-
     @property
     def __maketables_coef_table__(self) -> pd.DataFrame:
         frame = self.to_frame()
@@ -314,3 +279,12 @@ class PreferenceResults:
     def __maketables_vcov_info__(self) -> dict[str, Any]:
         kind = "clustered" if self.clusters else "robust"
         return {"vcov_type": kind, "clustervar": list(self.cluster_names) or None}
+
+
+def _wald(gap: FloatArray, variance: FloatArray, null: str) -> TestResult:
+    """Test that ``gap`` (k,), of covariance ``variance`` (k, k), is zero."""
+    return _chi_squared(float(gap @ np.linalg.solve(variance, gap)), len(gap), null)
+
+
+def _chi_squared(statistic: float, df: int, null: str) -> TestResult:
+    return TestResult(statistic, float(stats.chi2.sf(statistic, df)), df, null)

@@ -25,7 +25,6 @@ from mlinstruments.games import (
     subgame_perfect,
 )
 from mlinstruments.games.payoffs import ahead, behind, payoff
-from mlinstruments.games.solutions import node_probabilities
 from mlinstruments.games.utility import utility_values
 
 # A dozen products and sums of payoffs below 1000.
@@ -306,7 +305,6 @@ def test_quantal_response_is_a_fixed_point(protocol: Protocol, theta: tuple[floa
     ]
     expected = np.exp(scale * np.array(utilities))
     np.testing.assert_allclose(p, expected / expected.sum(), atol=FIXED_POINT)
-    assert node_probabilities(protocol, p).shape == (protocol.n_nodes,)
 
 
 @pytest.mark.parametrize("protocol", **BY_NAME)

@@ -269,7 +269,7 @@ def test_learned_instrument_makes_anderson_rubin_a_squared_t_ratio_at_the_null()
 # ---- 10: order, names, workers ---------------------------------------------------------------
 
 
-def assert_identical(one, other, same_rows=True):
+def assert_identical(one, other):
     assert str(one) == str(other)
     np.testing.assert_array_equal(one.params, other.params)
     np.testing.assert_array_equal(one.cov, other.cov)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import pickle
 import re
 from html.parser import HTMLParser
 
@@ -13,12 +15,12 @@ from scipy import stats
 
 from mlinstruments import LIML, MLIV, OLS, TSLS, IVResults, MLIVResults, compare
 from mlinstruments._core.exceptions import InputError
-from mlinstruments.learning import Series
-from tests.designs import strong
+from mlinstruments.iv import anderson_rubin
+from mlinstruments.iv.confidence_set import ConfidenceSet
+from tests.designs import FAST, strong
 from tests.tolerances import IDENTITY, SOLVE
 
 DESIGNS = {d: strong(n=200, d=d, seed=20 + d) for d in (1, 2)}
-FAST = Series(penalty=0.05, interactions=False)
 
 
 @pytest.fixture(scope="module")
@@ -282,6 +284,40 @@ def test_a_just_identified_tf_interval_is_that_of_the_instrument():
     wald = res.conf_int().loc["d1"]
     assert (low + high) / 2 == pytest.approx(res.params["d1"], rel=IDENTITY)
     assert high - low > 1.01 * (wald["upper"] - wald["lower"])
+
+
+def test_a_set_is_computed_once_per_result(monkeypatch):
+    res = MLIV(FAST, n_folds=3).fit(*DESIGNS[2].data)
+    asked = []
+
+    def counted(moments, coordinate, level, kind):
+        asked.append((coordinate, level))
+        return ConfidenceSet(((0.0, 1.0),), level, kind)
+
+    monkeypatch.setattr(anderson_rubin, "projection", counted)
+    shown = str(res), res._repr_html_(), str(res.summary), str(compare({"a": res}))
+    assert asked == [(0, 0.95), (1, 0.95)]
+    found = res.conf_int(method="ar")
+    found.clear()  # the caller's own
+    assert set(res.conf_int(method="ar")) == {"d1", "d2"}
+    assert res.conf_int(0.9, method="ar")["d1"].level == 0.9
+    res.conf_int(method="ar", ar="pooled")
+    assert asked[2:] == [(0, 0.9), (1, 0.9), (0, 0.95), (1, 0.95)]
+    again = pickle.loads(pickle.dumps(res))
+    assert (str(again), again._repr_html_()) == shown[:2]
+    other = dataclasses.replace(res, ar=res.ar[1:])
+    assert other.conf_int(method="ar")["d1"].kind != res.conf_int(method="ar")["d1"].kind
+
+
+def test_what_was_asked_is_not_saved(fitted, tmp_path):
+    res = dataclasses.replace(fitted["MLIV"], ar=fitted["MLIV"].ar[:1])
+    contents = []
+    for name in ("before", "after"):
+        res.save(tmp_path / name)
+        with np.load(tmp_path / name) as file:
+            contents.append({key: file[key].tobytes() for key in file.files})
+        res.conf_int(method="ar")
+    assert contents[0] == contents[1]
 
 
 # ---- side by side ----------------------------------------------------------------------------

@@ -1,0 +1,80 @@
+"""What a printed result says, each part from what it shows: facts above, coefficients below."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from mlinstruments._core.tables import number
+
+from .confidence_set import ConfidenceSet
+from .strength import FirstStage
+
+Fact = tuple[str, str]  # its name and what it is
+CONSTRAINTS = {
+    "linear": "linear in covariates",
+    "recentred": "g(W, X) - E[g(W, X) | X]",
+    "unconstrained": "unconstrained in covariates",
+}
+
+
+def coefficient_columns(debiased: bool) -> tuple[str, ...]:
+    """Heads of the coefficient table."""
+    ratio = "t" if debiased else "z"
+    return ("", "Estimate", "Std. Err.", ratio, f"P>|{ratio}|", "[0.025", "0.975]")
+
+
+def coefficient_rows(frame: pd.DataFrame, names: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
+    """Rows of the coefficient table: ``names`` among those of ``to_frame()``."""
+    return tuple((name, *(number(v) for v in frame.loc[name])) for name in names)
+
+
+def sample_facts(
+    nobs: int, cov_label: str, clusters: Mapping[str, int], weighted: bool
+) -> list[Fact]:
+    """Observations, covariance, and how many clusters by name."""
+    facts = [("Observations", str(nobs)), ("Covariance", cov_label)]
+    if clusters:
+        facts.append(("Clusters", ", ".join(f"{name} {n}" for name, n in clusters.items())))
+    if weighted:
+        facts.append(("Weights", "analytic"))
+    return facts
+
+
+def learning_facts(
+    learner: str, covariates: str, control_variate: bool, n_folds: int, n_repeats: int
+) -> list[Fact]:
+    """How the instrument was learned."""
+    learned = f"{learner}, {CONSTRAINTS[covariates]}" + ", control variate" * control_variate
+    repeats = "1 repeat" if n_repeats == 1 else f"{n_repeats} repeats, medians"
+    return [("First stage", learned), ("Cross-fitting", f"{n_folds} folds x {repeats}")]
+
+
+def strength_facts(first: FirstStage, learned: bool) -> list[Fact]:
+    """First-stage F; for learned instruments beside q x F of the linear first stage."""
+    facts = []
+    for name, f in first.f.items():
+        which = f" ({name})" if len(first.f) > 1 else ""
+        linear = float(first.linear_f[name])
+        beside = _beside(linear, first.n_instruments) if learned and np.isfinite(linear) else ""
+        facts.append((f"First-stage F{which}", number(f, 2) + beside))
+    return facts
+
+
+def _beside(linear: float, q: int) -> str:
+    return f"   (linear first stage: q x F = {q} x {number(linear, 2)} = {number(q * linear, 2)})"
+
+
+def ar_facts(found: ConfidenceSet | Mapping[str, ConfidenceSet]) -> list[Fact]:
+    """Anderson-Rubin sets, as ``conf_int(method="ar")`` gives them."""
+    if isinstance(found, ConfidenceSet):
+        return [("AR 95% set", f"{found}   [{found.kind}]")]
+    return [(f"AR 95% {name}", f"{one}   [{one.kind}, projection]") for name, one in found.items()]
+
+
+def tf_facts(low: float, high: float) -> list[Fact]:
+    """The tF interval, whole where the first stage is too weak."""
+    words = "(-inf, inf)" if np.isinf(low) else f"[{number(low)}, {number(high)}]"
+    return [("tF 95% interval", words)]
