@@ -35,7 +35,13 @@ from mlinstruments.preferences import (
 from mlinstruments.preferences.batched import Batch, evaluate, newton
 from mlinstruments.preferences.design import Design
 from mlinstruments.preferences.identification import identify, is_separated
-from mlinstruments.preferences.inference import bootstrap, delta_covariance, fieller
+from mlinstruments.preferences.inference import (
+    bootstrap,
+    critical_value,
+    delta_covariance,
+    fieller,
+    percentile,
+)
 from mlinstruments.preferences.likelihood import maximise
 from mlinstruments.preferences.subjects import unit_regressors
 
@@ -218,19 +224,15 @@ def reported(theta: np.ndarray) -> np.ndarray:
 
 
 def limits(theta: np.ndarray, covariance: np.ndarray, kind: str, n: int) -> np.ndarray:
-    """Delta and Fieller intervals of one log, (m, 2): what ``conf_int`` gives."""
-    critical = critical_value(0.95, n)
+    """Delta and Fieller intervals of one log of n subjects, (m, 2): what ``conf_int`` gives."""
+    critical = critical_value(0.95, n - 1)
     errors = np.sqrt(np.diag(delta_covariance(theta, covariance)))
     found = reported(theta)[:, None] + critical * errors[:, None] * [-1, 1]
     if kind == "fieller":
         for k in range(1, len(theta)):
-            pieces = fieller(theta, covariance, k, 0.95)
+            pieces = fieller(theta, covariance, k, 0.95, n - 1)
             found[k] = pieces[0][0], pieces[-1][1]
     return found
-
-
-def critical_value(level: float, clusters: int) -> float:
-    return float(stats.norm.ppf((1 + level) / 2))
 
 
 def bootstrap_limits(
@@ -242,7 +244,8 @@ def bootstrap_limits(
     kept = found[np.isfinite(found).all(axis=1)]
     if len(kept) < 0.9 * draws:
         return np.full((len(theta), 2), np.nan)
-    return np.quantile(reported(kept), [0.025, 0.975], axis=0).T
+    tail = percentile(0.95, len(chosen))
+    return np.quantile(reported(kept), [tail, 1 - tail], axis=0).T
 
 
 def check(world: World, chosen: np.ndarray, fits: Fits, draws: int) -> None:
@@ -380,7 +383,7 @@ def printed(
 
 def main(quick: bool = False) -> None:
     """Print and save the tables."""
-    logs, resampled, draws = (100, 5, 99) if quick else (10_000, 2_000, 399)
+    logs, resampled, draws = (100, 5, 99) if quick else (10_000, 10_000, 399)
     parts = []
     for setting in SETTINGS:
         begun = time.process_time()

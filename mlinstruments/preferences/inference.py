@@ -59,10 +59,53 @@ def delta_covariance(theta: FloatArray, covariance: FloatArray) -> FloatArray:
     return np.asarray(jacobian @ covariance @ jacobian.T)
 
 
+def critical_value(level: float, df: float) -> float:
+    """Two-sided critical value of Student's t; normal at infinite degrees of freedom.
+
+    Examples
+    --------
+    >>> [round(critical_value(0.95, df), 3) for df in (9, np.inf)]
+    [2.262, 1.96]
+    """
+    return float(stats.t.ppf((1 + level) / 2, df))
+
+
+def percentile(level: float, n: float) -> float:
+    """Share of bootstrap draws to leave out at either end, n units drawn of n.
+
+    Percentiles of a mean fall short of the t interval by a factor sqrt((n - 1) / n) and by using
+    normal quantiles; the share is lowered by as much.
+
+    References
+    ----------
+    Hesterberg (2015), doi:10.1080/00031305.2015.1089789, section 3.2 ("expanded percentile").
+
+    Examples
+    --------
+    >>> [round(percentile(0.95, n), 4) for n in (10, 100, 10_000)]
+    [0.0086, 0.0231, 0.025]
+    """
+    wider = np.sqrt(n / (n - 1)) * critical_value(level, n - 1)
+    return float(stats.norm.cdf(-wider))
+
+
 def fieller(
-    theta: FloatArray, covariance: FloatArray, position: int, level: float
+    theta: FloatArray,
+    covariance: FloatArray,
+    position: int,
+    level: float,
+    df: float = np.inf,
 ) -> tuple[tuple[float, float], ...]:
     """Fieller's set for theta[position] / theta[0]: interval, two rays or the whole line.
+
+    Parameters
+    ----------
+    theta : array, shape (m,)
+    covariance : array, shape (m, m)
+    position : int
+    level : float
+    df : float
+        Degrees of freedom of the covariance.
 
     References
     ----------
@@ -73,7 +116,7 @@ def fieller(
     >>> fieller(np.array([1.0, 0.0]), np.eye(2) * 0.0001, 1, 0.95)[0][1] < 0.02
     True
     """
-    c = stats.norm.ppf((1 + level) / 2) ** 2
+    c = critical_value(level, df) ** 2
     scale, target = theta[0], theta[position]
     a = scale**2 - c * covariance[0, 0]
     b = scale * target - c * covariance[0, position]

@@ -19,7 +19,14 @@ from mlinstruments._core.typing import FloatArray, IntArray
 
 from .design import Design
 from .identification import Identification
-from .inference import bootstrap, delta_covariance, fieller, reported
+from .inference import (
+    bootstrap,
+    critical_value,
+    delta_covariance,
+    fieller,
+    percentile,
+    reported,
+)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -66,6 +73,11 @@ class PreferenceResults(Printed):
         """Choices counted."""
         return self.design.n_choices
 
+    @property
+    def df(self) -> float:
+        """Degrees of freedom of intervals: clusters less one, those of the fewer; else infinite."""
+        return min((float(code.max()) for code in self.clusters), default=np.inf)
+
     @cached_property
     def params(self) -> pd.Series:
         """Scale (1 / points) and preference parameters; NaN where not identified."""
@@ -97,7 +109,7 @@ class PreferenceResults(Printed):
         draws: int = 999,
         random_state: Any = 0,
     ) -> pd.DataFrame:
-        """Confidence intervals.
+        """Confidence intervals; with C clusters from Student's t with C - 1 degrees of freedom.
 
         Parameters
         ----------
@@ -105,7 +117,8 @@ class PreferenceResults(Printed):
         method : {"delta", "fieller", "bootstrap"}
             ``delta``: estimate plus and minus. ``fieller``: for ratios, right also where the scale
             is weak; unbounded where it must be (two rays are reported as the whole line).
-            ``bootstrap``: percentiles over draws of whole clusters, of single choices without.
+            ``bootstrap``: percentiles over draws of whole clusters, of single choices without;
+            with few clusters further out, as Student's t is.
         draws : int
             Bootstrap draws.
         random_state : int
@@ -125,12 +138,12 @@ class PreferenceResults(Printed):
             raise NotIdentifiedError(f"no interval: {self.identification.reason}")
         if method == "bootstrap":
             return self._bootstrap_interval(level, check_count(draws, "draws", 2), random_state)
-        z = stats.norm.ppf((1 + level) / 2)
-        lower = (self.params - z * self.std_errors).to_numpy(copy=True)
-        upper = (self.params + z * self.std_errors).to_numpy(copy=True)
+        critical = critical_value(level, self.df)
+        lower = (self.params - critical * self.std_errors).to_numpy(copy=True)
+        upper = (self.params + critical * self.std_errors).to_numpy(copy=True)
         if method == "fieller":
             for k in range(1, len(self.names)):
-                pieces = fieller(self.theta, self.theta_cov, k, level)
+                pieces = fieller(self.theta, self.theta_cov, k, level, self.df)
                 lower[k], upper[k] = pieces[0][0], pieces[-1][1]
         return pd.DataFrame({"lower": lower, "upper": upper}, index=list(self.names))
 
@@ -148,7 +161,9 @@ class PreferenceResults(Printed):
                 " small for bootstrap intervals; use method='fieller'."
             )
         values = np.column_stack([kept[:, :1], kept[:, 1:] / kept[:, :1]])
-        ends = np.quantile(values, [(1 - level) / 2, (1 + level) / 2], axis=0)
+        n = self.nobs if clusters is None else float(clusters.max()) + 1
+        tail = percentile(level, n)
+        ends = np.quantile(values, [tail, 1 - tail], axis=0)
         return pd.DataFrame({"lower": ends[0], "upper": ends[1]}, index=list(self.names))
 
     def test_equal(
@@ -188,7 +203,10 @@ class PreferenceResults(Printed):
         return _chi_squared(statistic, df, null_words(dropped, [0.0] * len(dropped)))
 
     def wald_test(self, **values: float) -> TestResult:
-        """Wald test of given values: ``fit.wald_test(kappa=0)``, robust or clustered as the fit."""
+        """Wald test of given values: ``fit.wald_test(kappa=0)``, robust or clustered as the fit.
+
+        The p-value is that of chi-squared, also with few clusters.
+        """
         names = list(values)
         if not names or any(n not in self.names for n in names):
             raise InputError(f"name parameters among {', '.join(self.names)}.")
@@ -262,7 +280,7 @@ class PreferenceResults(Printed):
                 "b": frame["parameter"],
                 "se": frame["std_error"],
                 "t": ratio,
-                "p": 2 * stats.norm.sf(np.abs(ratio)),
+                "p": 2 * stats.t.sf(np.abs(ratio), self.df),
                 "ci95l": frame["lower"],
                 "ci95u": frame["upper"],
             }

@@ -236,7 +236,8 @@ def test_delta_covariance_by_numerical_jacobian(fit: PreferenceResults) -> None:
         delta_covariance(fit.theta, fit.theta_cov), expected, rtol=1e-4, atol=1e-9
     )
     frame = fit.conf_int(0.9)
-    np.testing.assert_allclose(frame["upper"], fit.params + 1.6448536 * fit.std_errors, rtol=1e-6)
+    # Twelve subjects: Student's t with 11 degrees of freedom.
+    np.testing.assert_allclose(frame["upper"], fit.params + 1.7958848 * fit.std_errors, rtol=1e-6)
     assert fit.to_frame().columns.tolist() == ["parameter", "std_error", "lower", "upper"]
 
 
@@ -264,6 +265,29 @@ def test_fieller_is_the_set_of_ratios_not_rejected(
     np.testing.assert_array_equal(kept | near, inside | near)
 
 
+def test_intervals_without_clusters_are_normal(data: ChoiceData) -> None:
+    robust = PreferenceLogit().fit(data)
+    assert robust.df == np.inf
+    np.testing.assert_allclose(
+        robust.conf_int()["lower"], robust.params - 1.959963985 * robust.std_errors, rtol=1e-9
+    )
+    pieces = fieller(robust.theta, robust.theta_cov, 1, 0.95)
+    assert robust.conf_int(method="fieller").loc["kappa"].tolist() == list(pieces[0])
+
+
+def test_few_clusters_widen_every_interval(data: ChoiceData, fit: PreferenceResults) -> None:
+    assert fit.df == 11
+    both = PreferenceLogit().fit(data, clusters=["subject", "protocol_id"])
+    assert both.df == 11
+    pieces = fieller(fit.theta, fit.theta_cov, 1, 0.95, df=11)
+    assert fit.conf_int(method="fieller").loc["kappa"].tolist() == list(pieces[0])
+    # At the ends of Fieller's set theta_1 - r theta_0 is 2.2009852 standard errors from zero.
+    for ratio in pieces[0]:
+        gap = np.array([-ratio, 1.0, 0.0, 0.0])
+        distance = abs(gap @ fit.theta) / np.sqrt(gap @ fit.theta_cov @ gap)
+        assert distance == pytest.approx(2.2009852, rel=1e-6)
+
+
 def test_fieller_nears_delta_as_the_log_grows() -> None:
     found = PreferenceLogit(parameters=("kappa",)).fit(log(draws=3000, alpha=0, beta=0))
     np.testing.assert_allclose(
@@ -287,7 +311,10 @@ def test_bootstrap_by_refitting_resampled_logs(data: ChoiceData, fit: Preference
         )  # fmt: skip
         estimates.append(PreferenceLogit().fit(again).params.to_numpy())
     assert len(np.unique(codes)) == 12
-    expected = np.quantile(estimates, [0.1, 0.9], axis=0)
+    # Hesterberg's percentiles for twelve subjects: P(Z < -1.3634303 sqrt(12 / 11)), t with 11 df.
+    tail = 0.077215058
+    assert tail == pytest.approx(stats.norm.cdf(-1.3634303 * np.sqrt(12 / 11)), abs=1e-7)
+    expected = np.quantile(estimates, [tail, 1 - tail], axis=0)
     np.testing.assert_allclose(found["lower"], expected[0], rtol=NEWTON, atol=1e-8)
     np.testing.assert_allclose(found["upper"], expected[1], rtol=NEWTON, atol=1e-8)
 
