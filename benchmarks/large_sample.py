@@ -73,7 +73,7 @@ def run_plain(n: int) -> dict[str, float]:
 
     from mlinstruments.learning import Boosting
 
-    settings = {**Boosting().settings(), "objective": "regression"}
+    settings = {**Boosting().settings(n), "objective": "regression"}
     _, _, treatment, instruments = data(n)
     fold = np.random.default_rng(1).permutation(n) % FOLDS
     begun, cpu = time.perf_counter(), time.process_time()

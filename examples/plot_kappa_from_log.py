@@ -11,10 +11,10 @@ Each agent is fitted on its own. Draws of one prompt repeat themselves, so stand
 clustered by protocol. Estimates scatter: with some 270 strategies each, kappa of the first comes
 out above its true value, about where its 95% intervals end. A coin flipper has no preferences:
 where its estimated scale is not positive, as in this log, no kappa is printed; where it is positive
-by luck, the Fieller interval is nearly always the whole line.
+by luck, the result says so and the Fieller interval is nearly always the whole line.
 
-The model-free measures need no such care and are given for all three. The line "Not choices" counts
-the whole log, not one agent's part; the first table has refusals by agent.
+The model-free measures need no such care and are given for all three. A strategy with a refused
+node is no choice: the line "Not choices" counts an agent's refusals and the strategies they broke.
 
 Run ``python examples/plot_kappa_from_log.py``; ``--quick`` takes fewer bootstrap draws.
 """
@@ -24,6 +24,7 @@ from __future__ import annotations
 import argparse
 import warnings
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -36,6 +37,11 @@ LOG = HERE / "data" / "choices.jsonl"
 OUTPUT = HERE / "output"
 AGENTS = ("moralis", "economicus", "random")
 PARAMETERS = ("kappa", "beta")
+# What make_choices.py gave the agents that have preferences.
+TRUTH = {
+    "moralis": {"lambda": 0.1, "kappa": 0.3, "beta": 0.0},
+    "economicus": {"lambda": 0.25, "kappa": 0.02, "beta": 0.0},
+}
 
 # %%
 # Read and fit
@@ -72,6 +78,16 @@ def print_intervals(fits: dict[str, PreferenceResults], draws: int) -> None:
             print(f"  {name:<11} {method:<10} [{low:7.3f}, {high:7.3f}]")
 
 
+def mark_truth(axes: Any) -> None:
+    """A diamond where the estimate should be, below the interval."""
+    for ax, parameter in zip(axes, ("lambda", *PARAMETERS), strict=True):
+        for row, name in enumerate(AGENTS):
+            if name in TRUTH:
+                place = (TRUTH[name][parameter], -row - 0.22)
+                (mark,) = ax.plot(*place, "D", color="#D55E00", markersize=5, clip_on=False)
+    axes[0].figure.legend([mark], ["truth"], frameon=False, fontsize="small", loc="lower right")
+
+
 def main(quick: bool = False) -> None:
     """Print fits, measures and a test, and save two pictures."""
     import matplotlib.pyplot as plt
@@ -88,13 +104,14 @@ def main(quick: bool = False) -> None:
 
     OUTPUT.mkdir(parents=True, exist_ok=True)
     axes = plot_preferences(fits)
+    mark_truth(axes)
     axes[0].figure.savefig(OUTPUT / "kappa_from_log.png", dpi=150)
     figure, panels = plt.subplots(1, 3, figsize=(12, 3.8), sharey=True, layout="constrained")
     for ax, (name, fit) in zip(panels, fits.items(), strict=True):
-        plot_choice_curve(fit, ax=ax)
-        ax.set_title("\n".join(filter(None, [name, ax.get_title()])), fontsize="medium")
-    for ax in panels[1:]:
+        plot_choice_curve(fit, ax=ax).set_title(name, fontsize="medium")
+    for ax in panels[1:]:  # one axis label and one legend serve all panels
         ax.set_ylabel("")
+        ax.get_legend().remove()
     figure.savefig(OUTPUT / "choice_curves.png", dpi=150)
     plt.close("all")
     print(f"\nPictures: {OUTPUT}/kappa_from_log.png, choice_curves.png")

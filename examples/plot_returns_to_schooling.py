@@ -16,11 +16,10 @@ and father, with nine values each. Here a curved first stage could do better tha
 
 What to look at is the first-stage F of MLIV, and beside it q x F of the linear first stage: where
 learning found something that the line missed, the first is larger than the second. On Card's data
-it never is, and the plain methods are the ones to report. On Mroz's data 428 women are too few for
-boosted trees, but smooth curves (``learner="series"``) find a bend: the parents' years beyond the
-seventh move the daughter's schooling, the first seven hardly do. The gain in the standard error is
-small even so. The learner is a choice to make before looking at the estimates, as the instruments
-are.
+it never is, and the plain methods are the ones to report. On Mroz's data both learners, boosted
+trees and smooth curves, find a bend: the parents' years beyond the seventh move the daughter's
+schooling, the first seven hardly do. The gain in the standard error is small even so. The learner
+is a choice to make before looking at the estimates, as the instruments are.
 
 Run ``python examples/plot_returns_to_schooling.py``; add ``--quick`` for a single random split.
 """

@@ -143,13 +143,15 @@ def draw(n: int, path: Path) -> None:
     import matplotlib.pyplot as plt
 
     fits = {
-        f"pi = {pi}, {covariates}": fit(
+        f"pi = {pi:g}, {covariates}": fit(
             "boosting", covariates, simulate(pi, n, np.random.default_rng(0))
         )
         for pi in (0.0, 0.5)
         for covariates in ("unconstrained", "linear")
     }
     ax = plot_estimates(fits)
+    title = "One draw each; with pi = 0 the instrument is irrelevant"
+    ax.set_title(title, loc="left", fontsize="medium", fontweight="bold")
     ax.set_xlabel("Estimated effect (the truth is 0)")
     path.parent.mkdir(parents=True, exist_ok=True)
     ax.figure.savefig(path, dpi=150)

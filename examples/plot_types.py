@@ -24,9 +24,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mlinstruments.games import default_grid
+from mlinstruments.games import HomoMoralis, default_grid
 from mlinstruments.games.utility import choice_probabilities
 from mlinstruments.preferences import ChoiceData, PreferenceLogit
+from mlinstruments.preferences.mixture import fit_mixture
 from mlinstruments.preferences.plots import plot_posteriors
 
 OUTPUT = Path(__file__).resolve().parent / "output"
@@ -70,8 +71,10 @@ def population(subjects: int, draws: int, seed: int) -> tuple[ChoiceData, np.nda
 
 def fit_types(data: ChoiceData, n_types: int, n_starts: int) -> Any:
     """A mixture; beliefs of one half, as the subjects have."""
+    if n_types == 1:  # as a mixture, so that its criteria can be compared
+        return fit_mixture(data.design(HomoMoralis(("kappa",)), beliefs="uniform"), 1)
     model = PreferenceLogit(("kappa",), n_types, beliefs="uniform", n_starts=n_starts)
-    return model.fit(data)
+    return model.fit(data, clusters="subject")
 
 
 def agreement(mixture: Any, truth: np.ndarray) -> float:
@@ -90,10 +93,8 @@ def main(quick: bool = False) -> None:
     for k in (1, 2, 3):
         begin = time.perf_counter()
         fit = fit_types(data, k, starts)
-        print(f"\n--- {k} types, {time.perf_counter() - begin:.1f} s\n{fit}")
-        if k == 1:
-            rows[k] = {"loglik": fit.loglik}
-            continue
+        title = "1 type" if k == 1 else f"{k} types"
+        print(f"\n--- {title}, {time.perf_counter() - begin:.1f} s\n{fit}")
         mixtures[k] = fit
         rows[k] = {name: getattr(fit, name) for name in ("loglik", "aic", "bic", "icl", "nec")}
     print("\nCriteria (smaller is better but for the log-likelihood)")
@@ -102,8 +103,8 @@ def main(quick: bool = False) -> None:
 
     OUTPUT.mkdir(parents=True, exist_ok=True)
     figure, axes = plt.subplots(2, 1, figsize=(7.5, 5.2), layout="constrained")
-    for ax, (k, fit) in zip(axes, mixtures.items(), strict=True):
-        plot_posteriors(fit, ax=ax).set_title(f"{k} types", fontsize="medium")
+    for ax, k in zip(axes, (2, 3), strict=True):
+        plot_posteriors(mixtures[k], ax=ax).set_title(f"{k} types", fontsize="medium")
     figure.savefig(OUTPUT / "types.png", dpi=150)
     plt.close(figure)
     print(f"\nPicture: {OUTPUT}/types.png")

@@ -61,6 +61,8 @@ def main(quick: bool = False) -> None:
         for value in (0.0, 10.0):
             print(f"  {name}: {results[name].anderson_rubin(value)}")
     ax = plot_estimates(results)
+    title = "Packs of cigarettes a day, instrumented by their price"
+    ax.set_title(title, loc="left", fontsize="medium", fontweight="bold")
     ax.set_xlabel("Change in log birth weight for one more pack a day")
     path = OUTPUT / "weak_instrument.png"
     path.parent.mkdir(parents=True, exist_ok=True)

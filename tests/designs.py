@@ -16,7 +16,7 @@ FAST = Series(penalty=0.05, interactions=False)
 
 @dataclass(frozen=True)
 class Design:
-    """Columns of an IV model with true coefficients 1, -0.5 on the endogenous regressors."""
+    """Columns of an IV model with true coefficients 1, -0.5, 0.25 on the endogenous regressors."""
 
     y: pd.Series
     X: pd.DataFrame
@@ -53,14 +53,20 @@ def strong(n: int = 300, d: int = 1, seed: int = 0) -> Design:
     x = 0.4 * W[:, 0] + rng.normal(size=n)
     shared = rng.normal(size=25)[firm]
     u = (0.4 * shared + rng.normal(size=n)) * np.exp(0.3 * W[:, 1])
-    v = 0.5 * u[:, None] + 0.6 * rng.normal(size=(n, 2))
-    mu = np.column_stack([1.5 * W[:, 0] + np.cos(3 * W[:, 1]), np.sin(3 * W[:, 2]) + 1.2 * W[:, 1]])
-    D = (mu + 0.5 * x[:, None] + v)[:, :d]
-    y = D @ np.array([1.0, -0.5])[:d] + 1 + 0.3 * x + u
+    v = 0.5 * u[:, None] + 0.6 * rng.normal(size=(n, max(d, 2)))
+    mu = np.column_stack(
+        [
+            1.5 * W[:, 0] + np.cos(3 * W[:, 1]),
+            np.sin(3 * W[:, 2]) + 1.2 * W[:, 1],
+            1.5 * np.cos(3 * W[:, 2]) - W[:, 0],
+        ]
+    )
+    D = mu[:, :d] + 0.5 * x[:, None] + v[:, :d]
+    y = D @ np.array([1.0, -0.5, 0.25])[:d] + 1 + 0.3 * x + u
     return Design(
         y=pd.Series(y, name="y"),
         X=pd.DataFrame({"const": 1.0, "x": x}),
-        D=pd.DataFrame(D, columns=["d1", "d2"][:d]),
+        D=pd.DataFrame(D, columns=["d1", "d2", "d3"][:d]),
         W=pd.DataFrame(W, columns=["w1", "w2", "w3"]),
         weights=rng.uniform(0.5, 2, n),
         firm=np.array([f"firm {g}" for g in firm], dtype=object),
@@ -68,5 +74,5 @@ def strong(n: int = 300, d: int = 1, seed: int = 0) -> Design:
     )
 
 
-# With one and with two endogenous regressors.
-DESIGNS = {d: strong(n=240, d=d, seed=10 + d) for d in (1, 2)}
+# With one, two and three endogenous regressors.
+DESIGNS = {d: strong(n=240, d=d, seed=10 + d) for d in (1, 2, 3)}

@@ -24,8 +24,46 @@ DERIVATIVE = 1e-6
 FLOAT32 = 1e-5
 
 # Numbers printed with k decimals: half a unit of the last of them, and a hair for binary rounding.
-PRINTED = {0: 0.5001, 1: 0.05001, 2: 0.005001, 3: 0.0005001, 4: 0.00005001}
+PRINTED = {
+    0: 0.5001,
+    1: 0.05001,
+    2: 0.005001,
+    3: 0.0005001,
+    4: 0.00005001,
+    6: 0.50001e-6,
+    9: 0.50001e-9,
+    10: 0.50001e-10,
+}
 
 # Backfitting of a linear learner is Gauss-Seidel; it is stopped where fits move by 1e-6 of the
 # target's standard deviation, and converges geometrically at rate R^2(W | X) < 1/2 in the design.
 BACKFITTING = 1e-5
+
+# ---- maximum likelihood --------------------------------------------------------------------------
+
+# Numerical derivatives of a log-likelihood L of order 1e3 by central differences of step h = 1e-6
+# or 1e-5: rounding EPS L / h is at most 2e-7, truncation h^2 times a third derivative of order 1e3.
+DIFFERENCE = 1e-5
+
+# BFGS stops at a gradient of 1e-6 of a log-likelihood with curvature of order one (scaled).
+OPTIMISER = 1e-4
+
+# Two Newton methods, both settled: the square root of 1e-16 of the log-likelihood, relative.
+NEWTON = 1e-6
+
+# Newton on a mixture stops where a step could gain 1e-15 of the log-likelihood L, of order 1e3:
+# estimates are within sqrt(2e-12) = 1.4e-6 standard errors, and the last step, which is quadratic,
+# does better.
+MIXTURE = 1e-6
+
+# Two fits of an individual, both polished by a last Newton step: what is left is rounding times the
+# condition of an individual's information (at most 1e6).
+POLISHED = 1e-8
+
+# Newton stops where a further step gains 1e-16 of the log-likelihood: theta is then right to about
+# the square root of that, relative.
+MAXIMUM = 1e-7
+
+# Iteration of quantal response stops where probabilities move by 1e-12 and contracts by a half or
+# better.
+FIXED_POINT = 1e-11

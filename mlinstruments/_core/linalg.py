@@ -11,6 +11,8 @@ from .typing import FloatArray, IntArray
 
 # A column whose residual on the others is below this share of its own length counts as collinear.
 RANK_TOLERANCE = 1e-9
+# Singular values below this share of the largest, of columns of unit length, are rounding.
+SINGULAR_TOLERANCE = 1e-12
 # Rows handled at a time where n x p temporaries would matter; larger ones are no faster.
 BLOCK = 16_384
 
@@ -81,7 +83,7 @@ def orthonormal_basis(
     if root is not None:
         basis *= root[:, None]
     factor = triangular_factor([basis])
-    kept = _independent(factor)
+    kept = independent_columns(factor)
     if len(kept) < basis.shape[1]:
         basis, factor = basis[:, kept], factor[:, kept]
     if len(kept) > 0:
@@ -98,7 +100,7 @@ def _divide_by_factor(basis: FloatArray, factor: FloatArray) -> None:
         basis[start : start + BLOCK] = basis[start : start + BLOCK] @ inverse
 
 
-def _independent(factor: FloatArray) -> IntArray:
+def independent_columns(factor: FloatArray) -> IntArray:
     """Columns that span all of them, by pivoted QR with columns at unit length."""
     lengths = np.linalg.norm(factor, axis=0)
     present = np.flatnonzero(lengths > 0)
@@ -143,7 +145,7 @@ def has_constant(columns: FloatArray) -> bool:
         return False
     factor = triangular_factor([columns, np.ones(n)])
     constant, others = factor[:, -1], factor[:, :-1]
-    rest = constant - others @ linalg.lstsq(others, constant)[0]
+    rest = constant - others @ least_squares(others, constant)
     return bool(np.linalg.norm(rest) < 1e-8 * np.sqrt(n))
 
 
@@ -191,6 +193,31 @@ def append_rows(factor: FloatArray, block: FloatArray) -> FloatArray:
     return np.asarray(r[: stacked.shape[1]])
 
 
+def unit_length(columns: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """``columns`` (n, p) divided by their lengths (p,), those of zeros by one; and these divisors.
+
+    Columns in units far apart otherwise look collinear to a factorisation, to squares above all.
+    """
+    lengths = np.linalg.norm(columns, axis=0)
+    lengths = np.where(lengths > 0, lengths, 1.0)
+    return columns / lengths, lengths
+
+
+def least_squares(columns: FloatArray, values: FloatArray) -> FloatArray:
+    """Coefficients of ``values`` (n,) or (n, m) on ``columns`` (n, p), of least norm if collinear.
+
+    Units of the columns do not matter.
+
+    Examples
+    --------
+    >>> least_squares(np.array([[1e12, 0.0], [0.0, 1e-12]]), np.array([1.0, 1.0]))
+    array([1.e-12, 1.e+12])
+    """
+    scaled, lengths = unit_length(columns)
+    found = linalg.lstsq(scaled, values, cond=SINGULAR_TOLERANCE)[0]
+    return np.asarray((found.T / lengths).T)
+
+
 def residuals(
     values: FloatArray, regressors: FloatArray, weights: FloatArray | None = None
 ) -> FloatArray:
@@ -205,7 +232,7 @@ def residuals(
     if p == 0:
         return values.copy()
     factor = triangular_factor([regressors, values], weights)
-    coefficients = linalg.lstsq(factor[:, :p], factor[:, p:])[0]
+    coefficients = least_squares(factor[:, :p], factor[:, p:])
     if values.ndim == 1:
         coefficients = coefficients[:, 0]
     left = np.empty(values.shape)

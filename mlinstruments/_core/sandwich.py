@@ -215,8 +215,15 @@ def _bartlett(scores: FloatArray, lags: int) -> FloatArray:
     return total
 
 
-def nearest_psd(matrix: FloatArray) -> FloatArray:
+def nearest_psd(matrix: FloatArray, units: FloatArray | None = None) -> FloatArray:
     """Set negative eigenvalues of a symmetric matrix to zero (Cameron, Gelbach, Miller 2011).
+
+    Parameters
+    ----------
+    matrix : array, shape (m, m)
+    units : array, shape (m,), optional
+        Positive; variables are measured in them first. Eigenvalues depend on units, and where these
+        are far apart the rounding of the large entries would swallow the small ones.
 
     Examples
     --------
@@ -225,8 +232,9 @@ def nearest_psd(matrix: FloatArray) -> FloatArray:
     array([[1., 0.],
            [0., 0.]])
     """
-    values, vectors = np.linalg.eigh(matrix)
+    square = 1.0 if units is None else np.outer(units, units)
+    values, vectors = np.linalg.eigh(matrix / square)
     if values[0] >= 0:
         return matrix
     clipped: FloatArray = (vectors * np.maximum(values, 0.0)) @ vectors.T
-    return clipped
+    return clipped * square

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import html
 from dataclasses import dataclass, field
+from textwrap import wrap
 
 RULE = "="
 THIN = "-"
+# Notes are wrapped at this or at the table's own width, whichever is more.
+WIDTH = 88
 
 
 @dataclass(frozen=True)
@@ -18,7 +21,7 @@ class Table:
     title : str
         First line.
     facts : tuple of (name, value) pairs
-        Shown above the body, two pairs a line.
+        Shown above the body, one pair a line.
     columns : tuple of str
         Heads of the body's columns; the first column holds row names.
     rows : tuple of tuples of str
@@ -28,6 +31,7 @@ class Table:
 
     Examples
     --------
+    >>> from mlinstruments._core.tables import Table
     >>> print(Table("A table", columns=("", "b"), rows=(("x", "1.0"),)))
     A table
     =======
@@ -59,7 +63,9 @@ class Table:
             lines += [*facts, THIN * width if body else RULE * width]
         if body:
             lines += [body[0], THIN * width, *body[1:], RULE * width]
-        return "\n".join(line.rstrip() for line in [*lines, *self.notes])
+        for note in self.notes:
+            lines += wrap(note, max(width, WIDTH), break_long_words=False, break_on_hyphens=False)
+        return "\n".join(line.rstrip() for line in lines)
 
     def as_html(self) -> str:
         """The table for a notebook."""

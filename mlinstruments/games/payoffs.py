@@ -1,11 +1,13 @@
 """Payoffs of strategy pairs, and how far one comes out behind or ahead.
 
 A strategy is a vector of probabilities, one a node, covering both roles. Every game is written
-once, as the outcomes of either role: probabilities with own and the other's payoff.
+once, as the paths through its tree: how probable each is, and what the first and the second mover
+earn at its end.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,51 +52,77 @@ def outcomes(protocol: Protocol, x: FloatArray, y: FloatArray) -> Outcomes:
     Outcomes
     """
     x, y = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
-    T, R, P, S = protocol.T, protocol.R, protocol.P, protocol.S
     a, b = np.moveaxis(x, -1, 0), np.moveaxis(y, -1, 0)
-    if protocol.game == "spd":
-        table = [
-            (a[0] * b[1], R, R),
-            (a[0] * (1 - b[1]), S, T),
-            ((1 - a[0]) * b[2], T, S),
-            ((1 - a[0]) * (1 - b[2]), P, P),
-            (b[0] * a[1], R, R),
-            (b[0] * (1 - a[1]), T, S),
-            ((1 - b[0]) * a[2], S, T),
-            ((1 - b[0]) * (1 - a[2]), P, P),
-        ]
-    elif protocol.game == "tg":
-        table = [
-            (1 - a[0], P, P),
-            (a[0] * b[1], R, R),
-            (a[0] * (1 - b[1]), S, T),
-            (1 - b[0], P, P),
-            (b[0] * a[1], R, R),
-            (b[0] * (1 - a[1]), T, S),
-        ]
-    elif protocol.game == "ug":
-        table = [
-            (a[0], R, R),
-            ((1 - a[0]) * b[1], T, S),
-            ((1 - a[0]) * (1 - b[1]), P, P),
-            (b[0], R, R),
-            ((1 - b[0]) * a[1], S, T),
-            ((1 - b[0]) * (1 - a[1]), P, P),
-        ]
-    elif protocol.game == "dictator":
-        table = [(a[0], R, R), (1 - a[0], T, S), (b[0], R, R), (1 - b[0], S, T)]
-    else:  # matrix and public_goods: simultaneous and symmetric, so both roles are alike
-        table = 2 * [
-            (a[0] * b[0], R, R),
-            (a[0] * (1 - b[0]), S, T),
-            ((1 - a[0]) * b[0], T, S),
-            ((1 - a[0]) * (1 - b[0]), P, P),
-        ]
-    weights = np.broadcast_arrays(*[row[0] for row in table])
-    probability = np.stack(weights, axis=-1) / 2
+    paths = PATHS[protocol.game]
+    moving_first, moving_second = paths(a, b), paths(b, a)
+    ends = [pair for _, pair in moving_first] + [pair[::-1] for _, pair in moving_second]
+    chances = np.broadcast_arrays(*[chance for chance, _ in moving_first + moving_second])
     return Outcomes(
-        probability, np.array([row[1] for row in table]), np.array([row[2] for row in table])
+        np.stack(chances, axis=-1) / 2,
+        np.array([getattr(protocol, pair[0]) for pair in ends]),
+        np.array([getattr(protocol, pair[1]) for pair in ends]),
     )
+
+
+# ---- games as paths -----------------------------------------------------------------------------
+# Of a first and a second mover with probabilities (nodes, ...): the chance of each path, and the
+# payoffs of the two at its end, such as "ST".
+
+Paths = list[tuple[FloatArray, str]]
+
+
+def _spd(first: FloatArray, second: FloatArray) -> Paths:
+    cooperates, after_c, after_d = first[0], second[1], second[2]
+    return [
+        (cooperates * after_c, "RR"),
+        (cooperates * (1 - after_c), "ST"),
+        ((1 - cooperates) * after_d, "TS"),
+        ((1 - cooperates) * (1 - after_d), "PP"),
+    ]
+
+
+def _tg(first: FloatArray, second: FloatArray) -> Paths:
+    trusts, reciprocates = first[0], second[1]
+    return [
+        (1 - trusts, "PP"),
+        (trusts * reciprocates, "RR"),
+        (trusts * (1 - reciprocates), "ST"),
+    ]
+
+
+def _ug(first: FloatArray, second: FloatArray) -> Paths:
+    splits, accepts = first[0], second[1]
+    return [
+        (splits, "RR"),
+        ((1 - splits) * accepts, "TS"),
+        ((1 - splits) * (1 - accepts), "PP"),
+    ]
+
+
+def _dictator(first: FloatArray, second: FloatArray) -> Paths:
+    return [(first[0], "RR"), (1 - first[0], "TS")]
+
+
+def _simultaneous(first: FloatArray, second: FloatArray) -> Paths:
+    return [
+        (first[0] * second[0], "RR"),
+        (first[0] * (1 - second[0]), "ST"),
+        ((1 - first[0]) * second[0], "TS"),
+        ((1 - first[0]) * (1 - second[0]), "PP"),
+    ]
+
+
+PATHS: dict[str, Callable[[FloatArray, FloatArray], Paths]] = {
+    "spd": _spd,
+    "tg": _tg,
+    "ug": _ug,
+    "dictator": _dictator,
+    "public_goods": _simultaneous,
+    "matrix": _simultaneous,
+}
+
+
+# ---- expectations -------------------------------------------------------------------------------
 
 
 def payoff(protocol: Protocol, x: FloatArray, y: FloatArray) -> FloatArray:

@@ -82,6 +82,7 @@ class Protocol:
 
     Examples
     --------
+    >>> from mlinstruments.games import Protocol
     >>> Protocol("tg", 80, 50, 30, 20, id="tg_1").strategies
     ('00', '01', '10', '11')
     """
@@ -128,7 +129,15 @@ class Protocol:
         return len(self.rules.nodes)
 
     def pure(self) -> FloatArray:
-        """Pure strategies as numbers, shape (strategies, nodes)."""
+        """Pure strategies as numbers, shape (strategies, nodes).
+
+        Examples
+        --------
+        >>> from mlinstruments.games import Protocol
+        >>> Protocol("dictator", 90, 50, 0, 10).pure()
+        array([[0.],
+               [1.]])
+        """
         return np.array([[float(bit) for bit in s] for s in self.strategies])
 
 
@@ -161,7 +170,33 @@ def protocols_from_rows(rows: Iterable[dict[str, Any]], source: str) -> tuple[Pr
 
 
 def read_grid(path: str | Path) -> tuple[Protocol, ...]:
-    """Read protocols from a CSV file with columns protocol_id, game, T, R, P, S."""
+    """Read protocols from a CSV file with columns protocol_id, game, T, R, P, S.
+
+    Parameters
+    ----------
+    path : str or Path
+        Payoffs in points.
+
+    Returns
+    -------
+    tuple of Protocol
+        In the order of the lines.
+
+    Raises
+    ------
+    InputError
+        Naming file and line: a missing column, payoffs that break the game's order, an id that
+        stands on two lines.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> from mlinstruments.games import read_grid
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "grid.csv"
+    >>> _ = path.write_text("protocol_id,game,T,R,P,S\\na,tg,80,50,30,20\\n")
+    >>> read_grid(path)
+    (Protocol(game='tg', T=80.0, R=50.0, P=30.0, S=20.0, id='a'),)
+    """
     with open(path, newline="", encoding="utf-8") as file:
         return protocols_from_rows(csv.DictReader(file), str(path))
 
@@ -169,8 +204,14 @@ def read_grid(path: str | Path) -> tuple[Protocol, ...]:
 def default_grid() -> tuple[Protocol, ...]:
     """Eighteen illustrative protocols, six of each sequential game; no published table.
 
+    Returns
+    -------
+    tuple of Protocol
+        Payoffs between 10 and 90 points.
+
     Examples
     --------
+    >>> from mlinstruments.games import default_grid
     >>> len(default_grid()), default_grid()[0].id
     (18, 'spd_1')
     """
@@ -187,11 +228,17 @@ def sample_protocols(
     Parameters
     ----------
     game : str
+        One of :data:`GAMES`.
     n : int
         How many, all different.
     random_state : int or Generator
     low, high, step : int
-        The grid.
+        The grid, in points: ``low``, ``low + step``, ... up to ``high``.
+
+    Returns
+    -------
+    tuple of Protocol
+        Named after game and payoffs.
 
     Raises
     ------
@@ -200,6 +247,7 @@ def sample_protocols(
 
     Examples
     --------
+    >>> from mlinstruments.games import sample_protocols
     >>> [p.T > p.R > p.P > p.S for p in sample_protocols("tg", 2)]
     [True, True]
     """

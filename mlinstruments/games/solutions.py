@@ -19,18 +19,32 @@ def best_replies(
     beta: float = 0.0,
     tolerance: float = 1e-9,
 ) -> tuple[str, ...]:
-    """Pure strategies of greatest utility against y (nodes,); several where they tie.
+    """Pure strategies of greatest utility; several where they tie.
 
     Parameters
     ----------
+    protocol : Protocol
+    y : array, shape (nodes,)
+        Believed probability of a one at each node of the other.
+    kappa, alpha, beta : float
+        Preferences, as in :class:`HomoMoralis`.
     tolerance : float
         Utilities closer than this share of the payoff range count as ties.
 
+    Returns
+    -------
+    tuple of str
+        Strategies as digits, one a node.
+
     Examples
     --------
+    >>> import numpy as np
+    >>> from mlinstruments.games import Protocol, best_replies
     >>> tg = Protocol("tg", 90, 60, 30, 10)
     >>> best_replies(tg, np.array([0.5, 0.5]))
     ('10',)
+    >>> best_replies(tg, np.array([0.5, 0.5]), kappa=0.5)
+    ('11',)
     """
     u = utility_values(protocol, y, kappa, alpha, beta)
     span = max(protocol.T, protocol.R, protocol.P, protocol.S) - min(
@@ -41,10 +55,25 @@ def best_replies(
 
 
 def subgame_perfect(protocol: Protocol) -> FloatArray:
-    """Play of two payoff maximisers, found backwards; ties at one half. Shape (nodes,).
+    """Play of two payoff maximisers, found backwards.
+
+    Parameters
+    ----------
+    protocol : Protocol
+
+    Returns
+    -------
+    array, shape (nodes,)
+        Probability of a one at each node: 0, 1, or one half where payoffs tie.
+
+    Raises
+    ------
+    InputError
+        For a 2x2 game without a dominant action, which is not settled backwards.
 
     Examples
     --------
+    >>> from mlinstruments.games import Protocol, subgame_perfect
     >>> subgame_perfect(Protocol("ug", 70, 50, 10, 30))
     array([0., 1.])
     """
@@ -84,9 +113,26 @@ def quantal_response(
     iterations: int = 20_000,
     tolerance: float = 1e-12,
 ) -> FloatArray:
-    """Symmetric logit quantal-response equilibrium over pure strategies, shape (strategies,).
+    """Symmetric logit quantal-response equilibrium over pure strategies.
 
     Found by damped iteration from uniform play.
+
+    Parameters
+    ----------
+    protocol : Protocol
+    scale : float
+        lambda, in 1 / points; 0 plays at random.
+    kappa, alpha, beta : float
+        Preferences, as in :class:`HomoMoralis`.
+    iterations : int
+        Most steps.
+    tolerance : float
+        Largest change of a probability at which the iteration has settled.
+
+    Returns
+    -------
+    array, shape (strategies,)
+        Probabilities, in the order of ``protocol.strategies``.
 
     Raises
     ------
@@ -99,6 +145,7 @@ def quantal_response(
 
     Examples
     --------
+    >>> from mlinstruments.games import Protocol, quantal_response
     >>> quantal_response(Protocol("matrix", 2, 3, 1, 0), scale=0.0)
     array([0.5, 0.5])
     """

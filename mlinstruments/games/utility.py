@@ -22,7 +22,26 @@ from .protocols import GAMES, Protocol
 
 
 class Utility(TypingProtocol):
-    """A utility linear in named parameters."""
+    """A utility linear in named parameters: what ``PreferenceLogit(utility=...)`` takes.
+
+    Any object with these two members will do; nothing need be inherited.
+
+    Examples
+    --------
+    Own payoff, and a liking for a one at the first node:
+
+    >>> import numpy as np
+    >>> from mlinstruments.games import HomoMoralis, Protocol
+    >>> class Warm:
+    ...     parameters = ("warmth",)
+    ...
+    ...     def regressors(self, protocol, y):
+    ...         own = HomoMoralis(()).regressors(protocol, y)
+    ...         liked = np.broadcast_to(protocol.pure()[:, :1], own.shape)
+    ...         return np.concatenate([own, liked], axis=-1)
+    >>> Warm().regressors(Protocol("tg", 80, 50, 30, 20), np.full(2, 0.5)).shape
+    (4, 2)
+    """
 
     @property
     def parameters(self) -> tuple[str, ...]:
@@ -43,7 +62,13 @@ class HomoMoralis:
     Parameters
     ----------
     parameters : tuple of str
-        Which of kappa, alpha and beta the utility has; the others are 0.
+        Which of kappa, alpha and beta the utility has; the others are 0. None leaves the own
+        payoff alone.
+
+    Raises
+    ------
+    InputError
+        Where a name is unknown or stands twice.
 
     References
     ----------
@@ -52,6 +77,8 @@ class HomoMoralis:
 
     Examples
     --------
+    >>> import numpy as np
+    >>> from mlinstruments.games import HomoMoralis, Protocol
     >>> spd = Protocol("spd", 90, 65, 25, 10)
     >>> HomoMoralis().regressors(spd, np.full(3, 0.5))[6]
     array([ 41.25,  23.75, -20.  ,  -0.  ])
@@ -64,6 +91,21 @@ class HomoMoralis:
             check_choice(name, "parameter", ("kappa", "alpha", "beta"))
         if len(set(self.parameters)) != len(self.parameters):
             raise InputError(f"a parameter is named twice: {', '.join(self.parameters)}.")
+
+    @property
+    def words(self) -> str:
+        """The utility in words, for tables.
+
+        Examples
+        --------
+        >>> from mlinstruments.games.utility import HomoMoralis
+        >>> HomoMoralis(("kappa", "beta")).words
+        '(1 - kappa) own + kappa universalised - beta ahead'
+        """
+        own = "(1 - kappa) own + kappa universalised" if "kappa" in self.parameters else "own"
+        behind = " - alpha behind" if "alpha" in self.parameters else ""
+        ahead = " - beta ahead" if "beta" in self.parameters else ""
+        return own + behind + ahead
 
     def regressors(self, protocol: Protocol, y: FloatArray) -> FloatArray:
         """z for every pure strategy: own payoff, then one column a parameter.
@@ -149,9 +191,25 @@ class WeightedOther:
     ----------
     parameters : tuple of str
         Names of the weights.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from mlinstruments.games import WeightedOther
+    >>> own, other = np.array([[10.0, 6.0]]), np.array([[2.0, 8.0]])
+    >>> behind = (other > own).astype(float)
+    >>> WeightedOther(("alpha",)).columns(own, other, {"alpha": behind})
+    array([[[10., -0.],
+            [ 6.,  2.]]])
     """
 
     parameters: tuple[str, ...] = ("alpha", "beta", "gamma", "delta")
+
+    @property
+    def words(self) -> str:
+        """The utility in words, for tables."""
+        names = ", ".join(self.parameters)
+        return f"(1 - x) own + x other, x linear in {names}" if names else "own"
 
     def regressors(self, protocol: Protocol, y: FloatArray) -> FloatArray:
         """Not defined: protocols do not carry the characteristics."""
@@ -180,10 +238,26 @@ class WeightedOther:
 def utility_values(
     protocol: Protocol, y: FloatArray, kappa: float = 0.0, alpha: float = 0.0, beta: float = 0.0
 ) -> FloatArray:
-    """Utility of every pure strategy against belief y, in points.
+    """Utility of every pure strategy.
+
+    Parameters
+    ----------
+    protocol : Protocol
+    y : array, shape (nodes,)
+        Believed probability of a one at each node of the other.
+    kappa, alpha, beta : float
+        Preferences, as in :class:`HomoMoralis`.
+
+    Returns
+    -------
+    array, shape (strategies,)
+        In points.
 
     Examples
     --------
+    >>> import numpy as np
+    >>> from mlinstruments.games import Protocol
+    >>> from mlinstruments.games.utility import utility_values
     >>> spd = Protocol("spd", 90, 65, 25, 10)
     >>> best = utility_values(spd, np.full(3, 0.5), kappa=0.5).argmax()
     >>> spd.strategies[best]
@@ -201,10 +275,27 @@ def choice_probabilities(
     alpha: float = 0.0,
     beta: float = 0.0,
 ) -> FloatArray:
-    """Logit probabilities of the pure strategies, scale in 1/points.
+    """Logit probabilities of the pure strategies.
+
+    Parameters
+    ----------
+    protocol : Protocol
+    y : array, shape (nodes,)
+        Believed probability of a one at each node of the other.
+    scale : float
+        lambda, in 1 / points.
+    kappa, alpha, beta : float
+        Preferences, as in :class:`HomoMoralis`.
+
+    Returns
+    -------
+    array, shape (strategies,)
 
     Examples
     --------
+    >>> import numpy as np
+    >>> from mlinstruments.games import Protocol
+    >>> from mlinstruments.games.utility import choice_probabilities
     >>> spd = Protocol("spd", 90, 65, 25, 10)
     >>> p = choice_probabilities(spd, np.full(3, 0.5), 0.1)
     >>> round(float(p[0]), 10)

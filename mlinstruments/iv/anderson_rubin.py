@@ -14,6 +14,7 @@ from scipy import linalg, stats
 
 from mlinstruments._core.exceptions import InputError
 from mlinstruments._core.hypotheses import TestResult, null_words
+from mlinstruments._core.linalg import least_squares
 from mlinstruments._core.sandwich import CovarianceSpec, moment_meat, nearest_psd
 from mlinstruments._core.typing import FloatArray
 
@@ -94,7 +95,7 @@ def moments(
     """
     variables = np.column_stack([y, D])
     if spec.kind == "unadjusted":  # the classical test takes its variance under the alternative
-        residual = variables - z @ linalg.lstsq(z, variables)[0]
+        residual = variables - z @ least_squares(z, variables)
     else:
         residual = variables
     n_params = n_exog + z.shape[1]
@@ -103,7 +104,8 @@ def moments(
         meat = meat + moment_meat(noise, residual, spec, n_params)
     products = z.T @ variables
     df_resid = float(len(y) - n_params) if spec.debiased else INF
-    meat = factor * nearest_psd((meat + meat.T) / 2)
+    units = np.sqrt((variables**2).T @ z**2).ravel()
+    meat = factor * nearest_psd((meat + meat.T) / 2, np.where(units > 0, units, 1.0))
     return Moments(products[:, 0], products[:, 1:], meat, df_resid)
 
 
@@ -123,8 +125,32 @@ def average_noise(many: list[Moments], centre: Moments) -> Moments:
     return replace(centre, meat=meat)
 
 
+def _in_like_units(moments: Moments) -> tuple[Moments, FloatArray]:
+    """Moments of instruments and variables of like variance, and a unit of each coefficient (d,).
+
+    Inverses and roots lose the small where units are far apart, and they enter here squared.
+    """
+    q = moments.df
+    variances = np.diag(moments.meat).reshape(-1, q)  # a variable a row
+    shares = variances / np.where(variances.sum(axis=1) > 0, variances.sum(axis=1), 1.0)[:, None]
+    instrument = np.sqrt(shares.sum(axis=0))
+    instrument = np.where(instrument > 0, instrument, 1.0)
+    variable = np.sqrt((variances / instrument**2).sum(axis=1))
+    variable = np.where(variable > 0, variable, 1.0)
+    each = np.kron(variable, instrument)
+    scaled = replace(
+        moments,
+        m_y=moments.m_y / (variable[0] * instrument),
+        m_d=moments.m_d / np.outer(instrument, variable[1:]),
+        meat=moments.meat / np.outer(each, each),
+    )
+    return scaled, variable[0] / variable[1:]
+
+
 def statistic(moments: Moments, value: FloatArray) -> float:
     """The Anderson-Rubin statistic at ``value`` (d,); 0 where instruments do not vary at all."""
+    moments, units = _in_like_units(moments)
+    value = value / units
     contrast = np.concatenate([[1.0], -value])
     m = moments.m_y - moments.m_d @ value
     q = moments.df
@@ -156,7 +182,9 @@ def confidence_set(moments: Moments, level: float, kind: str) -> ConfidenceSet:
     kind : str
         Name of the set.
     """
-    return ConfidenceSet(_acceptance(moments, moments.critical(level)), level, kind)
+    moments, units = _in_like_units(moments)
+    pieces = _acceptance(moments, moments.critical(level))
+    return ConfidenceSet(tuple((units[0] * a, units[0] * b) for a, b in pieces), level, kind)
 
 
 def projection(moments: Moments, coordinate: int, level: float, kind: str) -> ConfidenceSet:
@@ -185,6 +213,7 @@ def projection(moments: Moments, coordinate: int, level: float, kind: str) -> Co
             f"projections of the Anderson-Rubin set are available for two endogenous regressors;"
             f" there are {d}: use anderson_rubin(value) for joint tests."
         )
+    moments, units = _in_like_units(moments)
     critical = moments.critical(level)
     centre = linalg.lstsq(moments.m_d, moments.m_y)[0]
     inverse = np.linalg.pinv(moments.m_d)
@@ -200,8 +229,9 @@ def projection(moments: Moments, coordinate: int, level: float, kind: str) -> Co
         return bool(_acceptance(_fixed(moments, coordinate, centre, scale, angle), critical))
 
     ends = _circle_ends(accepted)
+    unit = units[coordinate]
     pieces = [
-        (_point(a, centre[coordinate], scale), _point(b, centre[coordinate], scale))
+        (unit * _point(a, centre[coordinate], scale), unit * _point(b, centre[coordinate], scale))
         for a, b in ends
     ]
     return ConfidenceSet(merge(pieces), level, kind)

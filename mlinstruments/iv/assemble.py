@@ -223,7 +223,7 @@ def _linear_strength(data: IVData, spec: CovarianceSpec) -> tuple[list[float], i
     found = [
         strength.linear_first_stage(instruments, d, data.X, spec, data.weights) for d in data.D.T
     ]
-    return found, instruments.shape[1]
+    return [f for f, _ in found], found[0][1]
 
 
 # ---- Anderson-Rubin -----------------------------------------------------------------------------

@@ -43,7 +43,24 @@ class _KClass(BaseEstimator):  # type: ignore[misc]
         debiased: bool = False,
         bandwidth: int | None = None,
     ) -> IVResults:
-        """Fit on arrays or columns of any data frame library; parameters as in ``MLIV.fit``."""
+        """Fit on arrays or columns of any data frame library.
+
+        Parameters
+        ----------
+        dependent, exog, endog, instruments
+            In linearmodels' order, as in :meth:`mlinstruments.MLIV.fit`.
+        weights, clusters, cov_type, debiased, bandwidth
+            As in :meth:`mlinstruments.MLIV.fit`.
+
+        Returns
+        -------
+        IVResults
+
+        Raises
+        ------
+        InputError
+            Where an input cannot be used; the message says how to mend it.
+        """
         data = IVData.from_arrays(
             dependent, exog, endog, instruments, weights, clusters, takes_missing=False
         )
@@ -60,7 +77,24 @@ class _KClass(BaseEstimator):  # type: ignore[misc]
         debiased: bool = False,
         bandwidth: int | None = None,
     ) -> IVResults:
-        """Fit a formula in linearmodels' dialect; parameters as in ``MLIV.fit_formula``."""
+        """Fit a formula in linearmodels' dialect, ``"y ~ 1 + x + [d ~ z1 + z2]"``.
+
+        Parameters
+        ----------
+        formula, data
+            As in :meth:`mlinstruments.MLIV.fit_formula`.
+        weights, clusters, cov_type, debiased, bandwidth
+            As in :meth:`mlinstruments.MLIV.fit_formula`.
+
+        Returns
+        -------
+        IVResults
+
+        Raises
+        ------
+        InputError
+            Where an input cannot be used; the message says how to mend it.
+        """
         read = IVData.from_formula(formula, data, weights, clusters, takes_missing=False)
         return self._fit(read, covariance_spec(cov_type, debiased, bandwidth, read.clusters))
 
@@ -85,6 +119,7 @@ class OLS(_KClass):
     Examples
     --------
     >>> import numpy as np
+    >>> from mlinstruments import OLS
     >>> rng = np.random.default_rng(0)
     >>> z, d = rng.normal(size=(2, 100))
     >>> res = OLS().fit(2 * d, np.ones(100), d, z)
@@ -103,6 +138,7 @@ class TSLS(_KClass):
     Examples
     --------
     >>> import numpy as np
+    >>> from mlinstruments import TSLS
     >>> rng = np.random.default_rng(0)
     >>> z, u = rng.normal(size=(2, 1000))
     >>> d = z + u
@@ -118,6 +154,9 @@ class TSLS(_KClass):
 class LIML(_KClass):
     """Limited-information maximum likelihood.
 
+    The k-class estimator whose k is the smallest root: nearly unbiased with many instruments, where
+    2SLS leans towards least squares. ``res.kappa`` is that k.
+
     References
     ----------
     Anderson and Rubin (1949), doi:10.1214/aoms/1177730090.
@@ -125,6 +164,7 @@ class LIML(_KClass):
     Examples
     --------
     >>> import numpy as np
+    >>> from mlinstruments import LIML
     >>> rng = np.random.default_rng(0)
     >>> z = rng.normal(size=(1000, 2))
     >>> u, v = rng.normal(size=(2, 1000))

@@ -12,6 +12,7 @@ from mlinstruments._core.tables import Table, number
 from .confidence_set import ConfidenceSet
 from .mliv_results import MLIVResults
 from .results import IVResults
+from .summary import JOINT_ONLY
 
 
 def compare(results: Mapping[str, IVResults], all_coefficients: bool = False) -> Table:
@@ -28,6 +29,11 @@ def compare(results: Mapping[str, IVResults], all_coefficients: bool = False) ->
     -------
     Table
         Prints as text, renders as HTML in a notebook, and has ``as_latex()``.
+
+    Raises
+    ------
+    InputError
+        Where there is no result, or something that is none.
 
     Examples
     --------
@@ -87,6 +93,8 @@ def _error(res: IVResults, name: str) -> str:
 def _set(res: IVResults, name: str) -> str:
     if not res.ar or name not in res.endog:
         return ""
+    if len(res.endog) > 2:
+        return JOINT_ONLY
     found = res.conf_int(method="ar")
     chosen = found if isinstance(found, ConfidenceSet) else found[name]
     return "whole line" if chosen.is_whole_line else str(chosen)

@@ -25,7 +25,9 @@ class ConfidenceSet:
 
     Examples
     --------
-    >>> rays = ConfidenceSet(((-INF, -1.0), (2.0, INF)), 0.95, "AR")
+    >>> from math import inf
+    >>> from mlinstruments import ConfidenceSet
+    >>> rays = ConfidenceSet(((-inf, -1.0), (2.0, inf)), 0.95, "AR")
     >>> 0.0 in rays, rays.is_bounded, str(rays)
     (False, False, '(-inf, -1.0000] U [2.0000, inf)')
     """
@@ -76,8 +78,10 @@ class ConfidenceSet:
 
         Examples
         --------
+        >>> from math import inf
+        >>> from mlinstruments import ConfidenceSet
         >>> a = ConfidenceSet(((0.0, 2.0),), 0.95, "AR")
-        >>> a.intersect(ConfidenceSet(((1.0, INF),), 0.95, "AR")).intervals
+        >>> a.intersect(ConfidenceSet(((1.0, inf),), 0.95, "AR")).intervals
         ((1.0, 2.0),)
         """
         pairs = [(max(a, c), min(b, d)) for a, b in self.intervals for c, d in other.intervals]

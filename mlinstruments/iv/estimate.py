@@ -8,7 +8,7 @@ import numpy as np
 from scipy import linalg
 
 from mlinstruments._core.exceptions import InputError
-from mlinstruments._core.linalg import triangular_factor
+from mlinstruments._core.linalg import least_squares, triangular_factor, unit_length
 from mlinstruments._core.sandwich import CovarianceSpec, meat_of_blocks, nearest_psd
 from mlinstruments._core.typing import FloatArray
 
@@ -78,7 +78,7 @@ def kclass(
         kappa = liml_kappa(outcome, exog, endog, instruments)
     first_stage = np.zeros((p + q, d))
     if d:
-        first_stage = linalg.lstsq(np.hstack([exog, instruments]), endog)[0]
+        first_stage = least_squares(np.hstack([exog, instruments]), endog)
     regressors = np.hstack([exog, endog])
     fitted = np.hstack([exog, np.hstack([exog, instruments]) @ first_stage])
     params, bread = _solve(regressors, fitted, outcome, kappa)
@@ -102,16 +102,16 @@ def kclass(
     cov = bread @ meat_of_blocks(scores, len(y), spec, p + d) @ bread
     cov = (cov + cov.T) / 2
     if (np.diag(cov) <= 0).any():  # two-way sums may cancel to less than nothing
-        cov = nearest_psd(cov)
+        cov = nearest_psd(cov, np.sqrt(np.abs(np.diag(bread))))
     return LinearFit(params, cov, resids, kappa, spec)
 
 
 def liml_kappa(y: FloatArray, X: FloatArray, D: FloatArray, Z: FloatArray) -> float:
     """LIML's kappa: the least ratio of variances of [y, D] before and after adding Z to X."""
-    outcomes = np.column_stack([y, D])
-    restricted = outcomes - X @ linalg.lstsq(X, outcomes)[0] if X.shape[1] else outcomes
+    outcomes = unit_length(np.column_stack([y, D]))[0]
+    restricted = outcomes - X @ least_squares(X, outcomes) if X.shape[1] else outcomes
     both = np.hstack([X, Z])
-    unrestricted = outcomes - both @ linalg.lstsq(both, outcomes)[0]
+    unrestricted = outcomes - both @ least_squares(both, outcomes)
     try:
         values = linalg.eigvalsh(restricted.T @ restricted, unrestricted.T @ unrestricted)
     except linalg.LinAlgError:
@@ -126,6 +126,14 @@ def _solve(
     regressors: FloatArray, fitted: FloatArray, outcome: FloatArray, kappa: float
 ) -> tuple[FloatArray, FloatArray]:
     """Coefficients and the inverse of the k-class normal matrix, on factored rows."""
+    regressors, lengths = unit_length(regressors)
+    params, bread = _solve_scaled(regressors, fitted / lengths, outcome, kappa)
+    return params / lengths, bread / np.outer(lengths, lengths)
+
+
+def _solve_scaled(
+    regressors: FloatArray, fitted: FloatArray, outcome: FloatArray, kappa: float
+) -> tuple[FloatArray, FloatArray]:
     if kappa == 1.0:
         q, r = linalg.qr(fitted, mode="economic")
         inverse = linalg.solve_triangular(r, np.eye(len(r)))

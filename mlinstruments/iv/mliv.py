@@ -72,6 +72,7 @@ class MLIV(BaseEstimator):  # type: ignore[misc]
     Examples
     --------
     >>> import numpy as np
+    >>> from mlinstruments import MLIV
     >>> rng = np.random.default_rng(0)
     >>> w = rng.uniform(-1, 1, (500, 2))
     >>> u = rng.normal(size=500)
@@ -155,6 +156,13 @@ class MLIV(BaseEstimator):  # type: ignore[misc]
         ------
         InputError
             Where an input cannot be used, before any learner runs.
+
+        Warns
+        -----
+        MissingRowsWarning
+            Where rows with missing values were dropped; it counts them.
+        AssumptionWarning
+            With ``covariates="unconstrained"``.
         """
         learner = self._check_settings()
         data = IVData.from_arrays(
@@ -190,6 +198,21 @@ class MLIV(BaseEstimator):  # type: ignore[misc]
         Returns
         -------
         MLIVResults
+
+        Raises
+        ------
+        InputError
+            Where the formula or a column cannot be used, before any learner runs.
+
+        Examples
+        --------
+        >>> from linearmodels.datasets import mroz
+        >>> from mlinstruments import MLIV
+        >>> data = mroz.load().dropna(subset=["lwage"])
+        >>> formula = "lwage ~ 1 + exper + [educ ~ motheduc + fatheduc]"
+        >>> res = MLIV(learner="series", random_state=0).fit_formula(formula, data)
+        >>> res.nobs, res.endog
+        (428, ('educ',))
         """
         learner = self._check_settings()
         read = IVData.from_formula(formula, data, weights, clusters, learner.takes_missing)

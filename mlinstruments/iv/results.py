@@ -23,6 +23,7 @@ from .ar_kinds import ARKind, chosen_kind
 from .orthogonal import OrthogonalMoments
 from .strength import FirstStage, tf_interval
 from .summary import (
+    JOINT_ONLY,
     Fact,
     ar_facts,
     coefficient_columns,
@@ -61,6 +62,16 @@ class IVResults(Printed):
         Strength of the instruments; None for OLS.
     kappa : float
         The k-class parameter.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from mlinstruments import TSLS
+    >>> rng = np.random.default_rng(0)
+    >>> z, u = rng.normal(size=(2, 1000))
+    >>> res = TSLS().fit(z + 2 * u, np.ones(1000), z + u, z)
+    >>> res.nobs, res.params.index.tolist(), bool(res.first_stage.f["endog"] > 100)
+    (1000, ['exog', 'endog'], True)
     """
 
     method: str
@@ -144,10 +155,25 @@ class IVResults(Printed):
         DataFrame with columns lower and upper (wald, tf), or ConfidenceSet (ar)
             A dict of ConfidenceSet by name where several regressors are endogenous.
 
+        Raises
+        ------
+        InputError
+            Where the level is no probability, or there is no such interval for this model.
+
         References
         ----------
         Anderson and Rubin (1949), doi:10.1214/aoms/1177730090; Lee et al. (2022),
         doi:10.1257/aer.20211063.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from mlinstruments import TSLS
+        >>> rng = np.random.default_rng(0)
+        >>> z, u = rng.normal(size=(2, 1000))
+        >>> res = TSLS().fit(z + 2 * u, np.ones(1000), z + u, z)
+        >>> res.conf_int().columns.tolist(), res.conf_int(method="ar").is_bounded
+        (['lower', 'upper'], True)
         """
         check_level(level)
         check_choice(method, "method", ("wald", "ar", "tf"))
@@ -172,6 +198,25 @@ class IVResults(Printed):
         Returns
         -------
         TestResult
+
+        Raises
+        ------
+        InputError
+            Where values are not one finite number each, or the model has no instruments.
+
+        References
+        ----------
+        Anderson and Rubin (1949), doi:10.1214/aoms/1177730090.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from mlinstruments import TSLS
+        >>> rng = np.random.default_rng(0)
+        >>> z, u = rng.normal(size=(2, 1000))
+        >>> res = TSLS().fit(z + 2 * u, np.ones(1000), z + u, z)
+        >>> bool(res.anderson_rubin(0.0).pvalue < 0.01)
+        True
         """
         values = _null_values(value, self.endog)
         return chosen_kind(self.ar, ar, self.method).test(values, self.endog)
@@ -229,10 +274,9 @@ class IVResults(Printed):
     def _ar_facts(self) -> list[Fact]:
         if not self.ar:
             return []
-        try:
-            return ar_facts(self.conf_int(method="ar"))
-        except InputError as error:  # no sets for three or more endogenous regressors
-            return [("AR 95%", str(error))]
+        if len(self.endog) > 2:
+            return [("AR 95%", f"{JOINT_ONLY}, by anderson_rubin(value)")]
+        return ar_facts(self.conf_int(method="ar"))
 
     def _notes(self) -> tuple[str, ...]:
         return ()
@@ -283,12 +327,37 @@ class IVResults(Printed):
         return {"ar": "AR 95% set", "fstat_1st": "First-stage F"}
 
     def save(self, path: str | Path) -> None:
-        """Write to one file, without pickle; read it back with ``load``."""
+        """Write to one file, without pickle; read it back with :meth:`load`.
+
+        Parameters
+        ----------
+        path : str or Path
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import pathlib, tempfile
+        >>> from mlinstruments import OLS, IVResults
+        >>> z, d = np.random.default_rng(0).normal(size=(2, 50))
+        >>> res = OLS().fit(2 * d, np.ones(50), d, z)
+        >>> path = pathlib.Path(tempfile.mkdtemp()) / "ols.zip"
+        >>> res.save(path)
+        >>> IVResults.load(path).method
+        'OLS'
+        """
         store.save(self, path)
 
     @classmethod
     def load(cls, path: str | Path) -> Any:
-        """Read results that ``save`` wrote.
+        """Read results that :meth:`save` wrote.
+
+        Parameters
+        ----------
+        path : str or Path
+
+        Returns
+        -------
+        IVResults or MLIVResults
 
         Raises
         ------

@@ -7,10 +7,16 @@ from functools import cache
 
 import numpy as np
 import pandas as pd
-from scipy import linalg, stats
+from scipy import stats
 
 from mlinstruments._core.exceptions import InputError
-from mlinstruments._core.linalg import residuals, triangular_factor
+from mlinstruments._core.linalg import (
+    dependent_columns,
+    least_squares,
+    residuals,
+    triangular_factor,
+    unit_length,
+)
 from mlinstruments._core.sandwich import CovarianceSpec, meat, meat_of_blocks, nearest_psd
 from mlinstruments._core.typing import FloatArray, IntArray
 
@@ -78,11 +84,11 @@ def robust_f(z: FloatArray, d: FloatArray, spec: CovarianceSpec, n_exog: int) ->
     float
         Wald statistic over q; 0 where the instruments do not vary.
     """
-    z = z[:, (z**2).sum(axis=0) > 0]
+    z = unit_length(z[:, (z**2).sum(axis=0) > 0])[0]
     q = int(z.shape[1])
     if q == 0:
         return 0.0
-    coefficients: FloatArray = linalg.lstsq(z, d)[0]
+    coefficients = least_squares(z, d)
     resids = d - z @ coefficients
     n_params = n_exog + q
     if spec.kind == "unadjusted":
@@ -101,7 +107,7 @@ def robust_f(z: FloatArray, d: FloatArray, spec: CovarianceSpec, n_exog: int) ->
 def partial_r2(z: FloatArray, d: FloatArray) -> float:
     """Share of the variance of d (n,) that z (n, q) explains, both partialled out."""
     total = float(d @ d)
-    fitted = z @ linalg.lstsq(z, d)[0]
+    fitted = z @ least_squares(z, d)
     return float(fitted @ fitted) / total if total > 0 else 0.0
 
 
@@ -156,33 +162,38 @@ def linear_first_stage(
     exog: FloatArray,
     spec: CovarianceSpec,
     weights: FloatArray | None,
-) -> float:
-    """Robust joint F of instruments (n, q) for d (n,) given exog (n, p); NaN with too few rows.
+) -> tuple[float, int]:
+    """Robust joint F of instruments (n, q) for d (n,) given exog (n, p), and how many it joins.
 
-    The same number as :func:`robust_f` of partialled-out instruments, without making them.
+    Instruments that others and exog determine are left out. NaN with too few rows. The same number
+    as :func:`robust_f` of partialled-out instruments, without making them.
     """
     n, q = instruments.shape
     p = exog.shape[1]
-    if 3 * (q + p) > n:
-        return float("nan")
+    if q == 0 or 3 * (q + p) > n:
+        return float("nan"), q
+    factor = triangular_factor([exog, instruments, d], weights)
+    surplus = [j - p for j in dependent_columns(factor[:, :-1]) if j >= p]
+    if surplus:
+        independent = np.delete(instruments, surplus, axis=1)
+        return linear_first_stage(independent, d, exog, spec, weights)
     if spec.kind == "unadjusted" or spec.kind == "kernel":
         both = residuals(np.column_stack([instruments, d]), exog, weights)
         both = both if weights is None else both * np.sqrt(weights)[:, None]
-        return robust_f(both[:, :-1], both[:, -1], spec, p)
-    factor = triangular_factor([exog, instruments, d], weights)
-    on_exog = linalg.lstsq(factor[:, :p], factor[:, p : p + q])[0] if p else np.zeros((0, q))
-    cleaned = factor[:, p : p + q] - factor[:, :p] @ on_exog
+        return robust_f(both[:, :-1], both[:, -1], spec, p), q
+    on_exog = least_squares(factor[:, :p], factor[:, p : p + q]) if p else np.zeros((0, q))
+    cleaned, lengths = unit_length(factor[:, p : p + q] - factor[:, :p] @ on_exog)
     product = cleaned.T @ factor[:, -1]
-    full = linalg.lstsq(factor[:, :-1], factor[:, -1])[0]
+    full = least_squares(factor[:, :-1], factor[:, -1])
 
     def scores(rows: slice) -> FloatArray:
         x, w = exog[rows], instruments[rows]
         surprise = d[rows] - x @ full[:p] - w @ full[p:]
         surprise = surprise if weights is None else weights[rows] * surprise
-        return np.asarray((w - x @ on_exog) * surprise[:, None])
+        return np.asarray((w - x @ on_exog) / lengths * surprise[:, None])
 
     variance = nearest_psd(meat_of_blocks(scores, n, spec, p + q))
-    return float(product @ np.linalg.pinv(variance, hermitian=True) @ product) / int(q)
+    return float(product @ np.linalg.pinv(variance, hermitian=True) @ product) / int(q), q
 
 
 def tf_critical(f: float, level: float = 0.95) -> float:

@@ -13,6 +13,8 @@ from .confidence_set import ConfidenceSet
 from .strength import FirstStage
 
 Fact = tuple[str, str]  # its name and what it is
+# Shown instead of Anderson-Rubin sets, which exist for one or two endogenous regressors.
+JOINT_ONLY = "joint test only"
 CONSTRAINTS = {
     "linear": "linear in covariates",
     "recentred": "g(W, X) - E[g(W, X) | X]",

@@ -65,9 +65,21 @@ class SklearnLearner:
     rounds : int
         Backfitting rounds; one is enough where a constant is the only covariate.
 
+    Raises
+    ------
+    InputError
+        Where the regressor cannot be cloned, or is a classifier.
+
     References
     ----------
     Buja, Hastie, Tibshirani (1989), doi:10.1214/aos/1176347115.
+
+    Examples
+    --------
+    >>> from sklearn.ensemble import RandomForestRegressor
+    >>> from mlinstruments.learning import SklearnLearner
+    >>> SklearnLearner(RandomForestRegressor(min_samples_leaf=5), rounds=2).label
+    'RandomForestRegressor'
     """
 
     estimator: Any

@@ -14,7 +14,7 @@ import numpy as np
 
 from mlinstruments._core.arrays import check_count
 from mlinstruments._core.exceptions import InputError
-from mlinstruments._core.linalg import Annihilator
+from mlinstruments._core.projection import Part, Projector
 from mlinstruments._core.typing import AnyArray, FloatArray, IntArray
 
 from .base import FoldFit, FoldTask, describe, seed_int
@@ -22,8 +22,21 @@ from .features import Features
 
 # How often in a row a round may find no split before the fit counts as finished.
 REDRAWS = 20
+# Sample sizes at which the preset changes (benchmarks/README.md has what was tried).
+FEW_ROWS, MANY_ROWS = 2_500, 50_000
+# Boosting stops this many times 1 / learning_rate rounds after the best one.
+PATIENCE = 3
 # Set by the package: a user's value would silently change what is estimated.
-RESERVED = ("objective", "num_threads", "n_jobs", "nthread", "num_iterations", "n_estimators")
+RESERVED = (
+    "objective",
+    "boost_from_average",
+    "reg_sqrt",
+    "num_threads",
+    "n_jobs",
+    "nthread",
+    "num_iterations",
+    "n_estimators",
+)
 
 
 @dataclass(frozen=True)
@@ -35,10 +48,19 @@ class Boosting:
     rounds : int, optional
         Boosting rounds. By default chosen inside each training part, up to ``max_rounds``, where
         the profiled error of either half on the other is least.
-    learning_rate, num_leaves, min_data_in_leaf, extra_trees, max_bin
+    learning_rate, extra_trees : float, bool, optional
+        LightGBM's own. By default slow and with random thresholds in samples of fewer than
+        2,500 rows, where thresholds chosen from many fit noise; faster and with the best
+        thresholds in larger ones.
+    num_leaves, min_data_in_leaf, max_bin
         LightGBM's own.
     params : mapping, optional
         Further LightGBM parameters, kept to the letter.
+
+    Raises
+    ------
+    InputError
+        Where ``params`` sets what the package sets itself: objective, iterations, threads.
 
     References
     ----------
@@ -46,16 +68,17 @@ class Boosting:
 
     Examples
     --------
+    >>> from mlinstruments.learning import Boosting
     >>> Boosting(rounds=50).label
     'boosting(rounds=50)'
     """
 
     rounds: int | None = None
     max_rounds: int = 500
-    learning_rate: float = 0.1
+    learning_rate: float | None = None
     num_leaves: int = 8
     min_data_in_leaf: int = 20
-    extra_trees: bool = True
+    extra_trees: bool | None = None
     max_bin: int = 63
     params: Mapping[str, Any] = field(default_factory=dict)
 
@@ -69,6 +92,12 @@ class Boosting:
                     f"Boosting(params=...) cannot set {name!r}: the objective profiles the"
                     " controls out, rounds= sets the iterations and n_jobs= the threads."
                 )
+        if self.params.get("boosting", "gbdt") in ("rf", "random_forest"):
+            raise InputError(
+                "Boosting(params=...) cannot grow a random forest: its trees are fitted to one"
+                " gradient, from which controls cannot be profiled out. Pass scikit-learn's"
+                " RandomForestRegressor as the learner."
+            )
 
     @property
     def label(self) -> str:
@@ -80,17 +109,20 @@ class Boosting:
         """LightGBM learns which way missing values go."""
         return True
 
-    def settings(self) -> dict[str, Any]:
-        """The parameters handed to LightGBM."""
+    def settings(self, n: int) -> dict[str, Any]:
+        """The parameters handed to LightGBM for a sample of n rows."""
+        rate, few = self.learning_rate, n < FEW_ROWS
+        if rate is None:
+            rate = 0.1 if few else 0.2 if n < MANY_ROWS else 0.3
         own = {
-            "learning_rate": self.learning_rate,
+            "learning_rate": rate,
             "num_leaves": self.num_leaves,
             "min_data_in_leaf": self.min_data_in_leaf,
-            "extra_trees": self.extra_trees,
+            "extra_trees": few if self.extra_trees is None else self.extra_trees,
             "max_bin": self.max_bin,
         }
         fixed = {
-            "objective": "none",
+            "metric": "none",
             "verbosity": -1,
             "num_threads": 1,  # folds run side by side instead; spinning threads would fight
             "deterministic": True,
@@ -120,8 +152,9 @@ class BoostingEngine:
     ) -> None:
         self._learner = learner
         self._features = features
-        self._controls = controls
+        self._projector = Projector.onto(controls, weights)
         self._weights = weights
+        self._settings = learner.settings(len(features.values))
         self._binned = self._bin()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -139,7 +172,7 @@ class BoostingEngine:
             self._features.values,
             label=np.zeros(len(self._features.values), dtype=np.float32),
             categorical_feature=np.flatnonzero(self._features.categorical).tolist(),
-            params=self._learner.settings(),
+            params=self._settings,
         ).construct()
 
     def fit(self, task: FoldTask) -> FoldFit:
@@ -158,33 +191,30 @@ class BoostingEngine:
         self, target: FloatArray, task: FoldTask, rounds: int | None
     ) -> tuple[FloatArray, int]:
         seed = seed_int(task.seed)
-        inputs = self._features.values[task.out]
+        watched = _subset(self._binned, task.out)
         if rounds is None:
             halves = task.parts if len(task.parts) == 2 else _random_halves(task.parts[0], seed)
             runs = [self._run(target, rows, seed) for rows in halves]
-            rounds = _choose_rounds(runs, self._learner.max_rounds)
+            patience = round(PATIENCE / self._settings["learning_rate"])
+            rounds, predictions = _choose_rounds(runs, watched, self._learner.max_rounds, patience)
             if halves is task.parts:
-                return np.stack([run.predict(inputs, rounds) for run in runs]), rounds
-        parts = [self._boosted(target, rows, rounds, seed, inputs) for rows in task.parts]
+                return predictions, rounds
+        parts = [self._boosted(target, rows, rounds, seed, watched) for rows in task.parts]
         return np.stack(parts), rounds
 
     def _boosted(
-        self, target: FloatArray, rows: IntArray, rounds: int, seed: int, inputs: FloatArray
+        self, target: FloatArray, rows: IntArray, rounds: int, seed: int, watched: Any
     ) -> FloatArray:
         run = self._run(target, rows, seed)  # freed on return: parts are held one at a time
+        run.watch(watched)
         run.advance(rounds)
-        return run.predict(inputs, rounds)
+        return run.predictions()[0]
 
     def _run(self, target: FloatArray, rows: IntArray, seed: int) -> _Run:
         weights = None if self._weights is None else self._weights[rows]
-        return _Run(
-            self._binned,
-            rows,
-            target,
-            Annihilator.of(self._controls, self._weights, rows),
-            weights,
-            {**self._learner.settings(), "seed": seed},
-        )
+        settings = {**self._settings, "seed": seed}
+        controls = self._projector.on(rows)
+        return _Run(self._binned, rows, target[rows], controls, weights, settings)
 
 
 class _Run:
@@ -195,7 +225,7 @@ class _Run:
         binned: Any,
         rows: IntArray,
         target: FloatArray,
-        controls: Annihilator,
+        controls: Part,
         weights: FloatArray | None,
         settings: dict[str, Any],
     ) -> None:
@@ -204,66 +234,87 @@ class _Run:
         self.rows = rows
         self.controls = controls
         self.weights = weights
-        self.data = _subset(binned, rows)
-        self._target = controls.residualise(target[rows])
-        self._scale = float(np.std(self._target)) or 1.0
+        self.target = controls.residualise(target)
+        # The label has unit variance, so that parameters such as min_gain_to_split or lambda_l1
+        # mean the same whatever the units of the treatment.
+        self.scale = float(np.std(self.target)) or 1.0
+        self._label = (self.target / self.scale).astype(np.float32)
         self._hessian = np.ones(len(rows), np.float32) if weights is None else weights
-        self.booster = lightgbm.Booster(settings, self.data)
+        self.data = _subset(binned, rows).construct()
+        self.data.set_field("label", self._label)
+        if weights is not None:
+            self.data.set_field("weight", weights)
+        # Leaves' means take a constant out by themselves: LightGBM's own squared error will do,
+        # whose histograms are cheaper than those of an objective with any hessian.
+        own = controls.only_a_mean
+        settings = {**settings, "objective": "regression" if own else "none"}
+        self._objective = None if own else self._gradient
+        self.booster = lightgbm.Booster({**settings, "boost_from_average": False}, self.data)
 
-    def _gradient(self, scores: FloatArray, _: Any) -> tuple[FloatArray, AnyArray]:
-        # Scores are on the scale of a unit-variance target, so that parameters such as
-        # min_gain_to_split or lambda_l1 mean the same whatever the units of the treatment.
-        gradient = self.controls.residualise(scores) - self._target / self._scale
+    def _gradient(self, scores: FloatArray, _: Any) -> tuple[AnyArray, AnyArray]:
+        gradient = scores.astype(np.float32)
+        gradient -= self.controls.project(gradient)
+        gradient -= self._label
         return (gradient if self.weights is None else self.weights * gradient), self._hessian
 
     def advance(self, rounds: int) -> None:
         """Add rounds. A random threshold that finds no split is drawn again, a few times."""
         for _ in range(rounds):
-            if not any(not self.booster.update(fobj=self._gradient) for _ in range(REDRAWS)):
+            if not any(not self.booster.update(fobj=self._objective) for _ in range(REDRAWS)):
                 return
 
-    def validate_on(self, other: _Run) -> None:
-        """Keep scores of another run's rows up to date, to measure the error there."""
-        self.booster.add_valid(other.data, "other")
+    def watch(self, data: Any) -> None:
+        """Keep predictions of the rows of ``data`` up to date from now on."""
+        self.booster.add_valid(data, f"watched {len(self.booster.valid_sets)}")
 
-    def error_on(self, other: _Run) -> float:
-        """Profiled squared error on the rows of another run, given by :meth:`validate_on`."""
-        caught: list[FloatArray] = []
-
-        def catch(scores: FloatArray, _: Any) -> tuple[str, float, bool]:
-            caught.append(scores)
-            return "caught", 0.0, False
-
-        self.booster.eval_valid(catch)
-        residual = other._target - self._scale * other.controls.residualise(caught[0])
-        squares = residual**2 if other.weights is None else other.weights * residual**2
-        return float(squares.sum())
-
-    def predict(self, inputs: FloatArray, rounds: int) -> FloatArray:
-        """f(W) for rows of inputs, shape (len(inputs),)."""
-        if self.booster.current_iteration() == 0:
-            return np.zeros(len(inputs))
-        scores = self.booster.predict(inputs, num_iteration=rounds, num_threads=1)
-        return self._scale * np.asarray(scores)
+    def predictions(self) -> list[FloatArray]:
+        """f(W) for each set watched, in order."""
+        return [self.scale * scores for scores in _caught(self.booster.eval_valid)]
 
 
-def _choose_rounds(runs: list[_Run], most: int, every: int = 5, patience: int = 6) -> int:
-    """Rounds at which two runs predict each other's rows best; both runs are advanced past it."""
+def _caught(evaluate: Any) -> list[FloatArray]:
+    """Scores that LightGBM hands to a metric: its public way to them without predicting anew."""
+    found: list[FloatArray] = []
+
+    def catch(scores: FloatArray, _: Any) -> tuple[str, float, bool]:
+        found.append(scores)
+        return "caught", 0.0, False
+
+    evaluate(catch)
+    return found
+
+
+def _choose_rounds(
+    runs: list[_Run], watched: Any, most: int, patience: int, every: int = 5
+) -> tuple[int, FloatArray]:
+    """Rounds at which two runs predict each other's rows best, and what they predict then.
+
+    Predictions (2, m) are those of the m rows watched.
+    """
     first, second = runs
-    first.validate_on(second)
-    second.validate_on(first)
-    best, best_rounds, since = np.inf, every, 0
+    for run, other in ((first, second), (second, first)):
+        run.watch(other.data)
+        run.watch(watched)
+    best, best_rounds = np.inf, every
+    predictions = np.empty(0)
     for done in range(every, max(most, every) + 1, every):
         for run in runs:
             run.advance(every)
-        error = first.error_on(second) + second.error_on(first)
+        (ahead, first_out), (back, second_out) = first.predictions(), second.predictions()
+        error = _profiled_error(second, ahead) + _profiled_error(first, back)
         if error < best:
-            best, best_rounds, since = error, done, 0
-        else:
-            since += 1
-        if since >= patience:
+            best, best_rounds = error, done
+            predictions = np.stack([first_out, second_out])
+        if done - best_rounds >= patience:
             break
-    return best_rounds
+    return best_rounds, predictions
+
+
+def _profiled_error(run: _Run, predicted: FloatArray) -> float:
+    """Squared error of predictions for a run's rows once its controls are fitted to the rest."""
+    residual = run.target - (predicted - run.controls.project(predicted))
+    squares = residual**2 if run.weights is None else run.weights * residual**2
+    return float(squares.sum())
 
 
 def _subset(binned: Any, rows: IntArray) -> Any:

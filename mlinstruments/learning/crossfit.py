@@ -7,10 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from mlinstruments._core.parallel import parallel_map
-from mlinstruments._core.typing import FloatArray
+from mlinstruments._core.typing import FloatArray, IntArray
 
 from .base import Engine, FoldFit, FoldTask
 from .folds import Split
+
+# Recentring goes on while held-out rows confirm it by this t ratio, and at most so many times.
+CONFIRMED, PASSES = 2.0, 10
 
 
 @dataclass(frozen=True)
@@ -113,9 +116,29 @@ def _recentred(engine: Engine, recentre: Engine, task: FoldTask) -> FoldFit:
     """g(W, X) - E[g(W, X) | X], both learned on the same training part."""
     everyone = np.arange(len(task.targets))
     joint = engine.fit(FoldTask(task.targets, task.parts, everyone, task.seed, task.share_tuning))
-    centred = joint.predictions[:, :, task.out].copy()
-    for j, target in enumerate(joint.predictions):
-        for part, learned in enumerate(target):
-            inner = FoldTask(learned[:, None], (task.parts[part],), task.out, task.seed)
-            centred[j, part] -= recentre.fit(inner).predictions[0, 0]
-    return FoldFit(centred, joint.tuning)
+    left = joint.predictions
+    for j, part in np.ndindex(left.shape[:2]):
+        _remove_explained(left[j, part], recentre, task.parts[part], task)
+    return FoldFit(left[:, :, task.out], joint.tuning)
+
+
+def _remove_explained(values: FloatArray, recentre: Engine, rows: IntArray, task: FoldTask) -> None:
+    """Subtract from ``values`` (n,), in place, what the covariates explain of them.
+
+    A learner that shrinks finds a part of it at a time, and what it leaves would pose as an
+    instrument. So the rest is learned again for as long as the rows held out confirm it.
+    """
+    used = np.concatenate([rows, task.out])
+    for k in range(PASSES):
+        inner = FoldTask(values[:, None], (rows,), used, task.seed)
+        explained = recentre.fit(inner).predictions[0, 0]
+        if k > 0 and _t_ratio(explained[len(rows) :], values[task.out]) < CONFIRMED:
+            return
+        values[used] -= explained
+
+
+def _t_ratio(predicted: FloatArray, actual: FloatArray) -> float:
+    """Heteroskedasticity-robust t ratio of a covariance."""
+    products = (predicted - predicted.mean()) * (actual - actual.mean())
+    length = float(np.linalg.norm(products))
+    return float(products.sum()) / length if length > 0 else 0.0

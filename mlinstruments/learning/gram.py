@@ -12,8 +12,8 @@ import numpy as np
 from scipy import linalg
 
 from mlinstruments._core.exceptions import InputError
-from mlinstruments._core.linalg import Annihilator
-from mlinstruments._core.typing import FloatArray, IntArray
+from mlinstruments._core.linalg import RANK_TOLERANCE, Annihilator
+from mlinstruments._core.typing import BoolArray, FloatArray, IntArray
 
 from .base import FoldFit, FoldTask, describe, seed_int
 from .features import Features
@@ -37,6 +37,7 @@ class Ridge:
 
     Examples
     --------
+    >>> from mlinstruments.learning import Ridge
     >>> Ridge(penalty=0.1).label
     'ridge(penalty=0.1)'
     """
@@ -69,6 +70,7 @@ class OLS:
 
     Examples
     --------
+    >>> from mlinstruments.learning import OLS
     >>> OLS().label
     'ols'
     """
@@ -108,6 +110,7 @@ class Series:
 
     Examples
     --------
+    >>> from mlinstruments.learning import Series
     >>> Series(knots=5).label
     'series(knots=5)'
     """
@@ -220,7 +223,8 @@ class NormalEquations:
         """Coefficients (m, t), one penalty a target; least squares of least norm where it is 0."""
         if (penalties == 0).all():
             # Squaring the condition number in a Gram matrix would cost half of the digits.
-            return np.asarray(linalg.lstsq(self._dictionary, self._outcome)[0])
+            columns = np.where(self._explained(), 0.0, self._dictionary)
+            return np.asarray(linalg.lstsq(columns, self._outcome, cond=RANK_TOLERANCE)[0])
         values, vectors = self._eigen()
         shrunk = values[:, None] + self.rows * penalties[None, :]
         return np.asarray(vectors @ ((vectors.T @ self.cross) / shrunk))
@@ -237,6 +241,11 @@ class NormalEquations:
             fitted = np.einsum("ij,ij->j", b, other_gram @ b)
             errors[i] = other.squares - 2 * np.einsum("ij,ij->j", b, other_cross) + fitted
         return errors
+
+    def _explained(self) -> BoolArray:
+        """Columns of which the controls leave rounding only; they came standardised."""
+        lengths = np.linalg.norm(self._dictionary, axis=0)
+        return np.asarray(lengths <= RANK_TOLERANCE * np.sqrt(self.rows))
 
     def _eigen(self) -> tuple[FloatArray, FloatArray]:
         """Eigenvalues and eigenvectors of the Gram matrix that the rows reach."""

@@ -199,14 +199,7 @@ def solve(matrix: FloatArray, right: FloatArray) -> FloatArray:
     array([[2.]])
     """
     m = len(matrix)
-    lower = np.zeros_like(matrix)
-    pivot = np.zeros((m, matrix.shape[2]))
-    for j in range(m):
-        rest = matrix[j, j] - (lower[j, :j] ** 2 * pivot[:j]).sum(axis=0)
-        pivot[j] = np.maximum(rest, 1e-14 * matrix[j, j] + 1e-300)
-        for i in range(j + 1, m):
-            lower[i, j] = matrix[i, j] - (lower[i, :j] * lower[j, :j] * pivot[:j]).sum(axis=0)
-            lower[i, j] /= pivot[j]
+    lower, pivot = _factors(matrix)
     x = right.copy()
     for i in range(m):
         for k in range(i):
@@ -216,6 +209,40 @@ def solve(matrix: FloatArray, right: FloatArray) -> FloatArray:
         for k in range(i + 1, m):
             x[i] -= lower[k, i] * x[k]
     return x
+
+
+def _factors(matrix: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Cholesky's factor (m, m, B), its diagonal of ones left out, and the pivots (m, B)."""
+    m = len(matrix)
+    lower = np.zeros_like(matrix)
+    pivot = np.zeros((m, matrix.shape[2]))
+    for j in range(m):
+        rest = matrix[j, j] - (lower[j, :j] ** 2 * pivot[:j]).sum(axis=0)
+        pivot[j] = np.maximum(rest, 1e-14 * matrix[j, j] + 1e-300)
+        for i in range(j + 1, m):
+            lower[i, j] = matrix[i, j] - (lower[i, :j] * lower[j, :j] * pivot[:j]).sum(axis=0)
+            lower[i, j] /= pivot[j]
+    return lower, pivot
+
+
+def information_left(batch: Batch, at: BatchValue) -> FloatArray:
+    """Determinant of the information in units of that of random choice, (B,).
+
+    It vanishes on the way to infinity, and where rounding takes infinity for a maximum.
+    """
+    ratio = _factors(at.information)[1] / _factors(_information_at_random(batch))[1]
+    return np.asarray(ratio.prod(axis=0))
+
+
+def _information_at_random(batch: Batch) -> FloatArray:
+    m, C, A, _ = batch.z.shape
+    if not batch.shared:
+        return evaluate(batch, np.zeros(batch.chosen.shape)).information
+    each = batch.products.reshape(-1, C, A).sum(axis=2) / batch.available[..., 0].sum(axis=1)
+    found = np.empty((m, m, batch.totals.shape[1]))
+    for values, j, k in zip(each @ batch.totals, *np.tril_indices(m), strict=True):
+        found[j, k] = found[k, j] = values
+    return found
 
 
 def newton(batch: Batch, start: FloatArray | None = None) -> BatchFit:

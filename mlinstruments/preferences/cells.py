@@ -127,6 +127,7 @@ def node_design(whole: Design) -> Design:
         whole.count[row],
         Picked(whole.labels, row),
         tuple(titles),
+        whole.utility,
     )
 
 

@@ -1,197 +1,181 @@
-"""Columns of a table gathered block by block, held small: numbers as arrays, words as codes.
-
-The result is that of handing all values to pandas at once.
-"""
+"""The columns of a log, each checked, with errors that name the line."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from itertools import chain
-from operator import itemgetter
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from mlinstruments._core.typing import AnyArray, BoolArray
+from mlinstruments._core.exceptions import InputError
+from mlinstruments._core.typing import AnyArray, FloatArray, IntArray
+from mlinstruments.games.protocols import Protocol
 
-NONE = type(None)
-# Whole numbers up to here are exact as floats.
-EXACT_WHOLE = 2**53
+from .readers import shown, where
 
-
-class Words(dict[Any, int]):
-    """Number of every word, given when it is first looked up.
-
-    Examples
-    --------
-    >>> words = Words()
-    >>> [words[w] for w in ("a", "b", "a")]
-    [0, 1, 0]
-    """
-
-    def __missing__(self, word: Any) -> int:
-        self[word] = len(self)
-        return self[word]
+PAYOFFS = ["T", "R", "P", "S"]
+# Columns that are not grouping labels.
+NOT_LABELS = {*PAYOFFS, "node", "strategy", "action", "count", "status", "raw", "prompt"}
 
 
-@dataclass(frozen=True, eq=False)
-class Piece:
-    """Some values of a column.
-
-    Parameters
-    ----------
-    kind : {"number", "word", "nothing", "other"}
-    values : array or list
-        Numbers, with anything where there are none; codes of words; or the values themselves.
-    missing : bool array, optional
-        Numbers: which are None.
-    """
-
-    kind: str
-    values: Any
-    missing: BoolArray | None = None
+def require_columns(table: pd.DataFrame, source: str) -> None:
+    """Raise unless a log has the columns it cannot do without, and rows."""
+    missing = [c for c in ["protocol_id", "game", *PAYOFFS] if c not in table.columns]
+    if missing:
+        raise InputError(
+            f"{source} has no column {missing[0]!r}; a log needs protocol_id, game, T, R, P, S and"
+            " strategy, or node and action."
+        )
+    if "strategy" not in table.columns and not {"node", "action"} <= set(table.columns):
+        raise InputError(f"{source} needs a column strategy, or columns node and action.")
+    if len(table) == 0:
+        raise InputError(f"{source} is empty: there are no choices.")
 
 
-@dataclass
-class Column:
-    """Values of one name, in order.
-
-    Parameters
-    ----------
-    pieces : list of Piece
-    words : Words
-    """
-
-    pieces: list[Piece] = field(default_factory=list)
-    words: Words = field(default_factory=Words)
-
-    def add(self, values: Sequence[Any]) -> None:
-        """Take values of any kind; lists and objects become JSON text."""
-        kinds = set(map(type, values))
-        if kinds & {list, dict}:
-            values = [json.dumps(v) if isinstance(v, list | dict) else v for v in values]
-            kinds = set(map(type, values))
-        self.pieces.append(self._piece(values, kinds))
-
-    def skip(self, n: int) -> None:
-        """Take n times None."""
-        if n:
-            self.pieces.append(Piece("nothing", np.zeros(n, dtype=np.int64)))
-
-    def _piece(self, values: Sequence[Any], kinds: set[type]) -> Piece:
-        some = kinds - {NONE}
-        if not some:
-            return Piece("nothing", np.zeros(len(values), dtype=np.int64))
-        if some == {str}:
-            codes = np.fromiter(map(self.words.__getitem__, values), np.int64, len(values))
-            return Piece("word", codes)
-        if some in ({int}, {float}):
-            numbers = _numbers(values, int in some, NONE in kinds)
-            if numbers is not None:
-                return numbers
-        return Piece("other", list(values))
-
-    def series(self) -> pd.Series:
-        """All values, of the type pandas gives a list of them."""
-        kinds = {piece.kind for piece in self.pieces} - {"nothing"}
-        if kinds == {"number"}:
-            return pd.Series(self._as_numbers())
-        if kinds == {"word"}:
-            return self._as_words()
-        return pd.Series(list(chain.from_iterable(map(self._objects, self.pieces))))
-
-    def _as_numbers(self) -> AnyArray:
-        parts = []
-        for piece in self.pieces:
-            if piece.kind == "nothing":
-                parts.append(np.full(len(piece.values), np.nan))
-            elif piece.missing is None:
-                parts.append(piece.values)
-            else:
-                parts.append(np.where(piece.missing, np.nan, piece.values))
-        return np.concatenate(parts)
-
-    def _as_words(self) -> pd.Series:
-        none = self.words[None] if any(p.kind == "nothing" for p in self.pieces) else 0
-        parts = [p.values if p.kind == "word" else p.values + none for p in self.pieces]
-        return pd.Series(list(self.words)).take(np.concatenate(parts)).reset_index(drop=True)
-
-    def _objects(self, piece: Piece) -> list[Any]:
-        if piece.kind == "nothing":
-            return [None] * len(piece.values)
-        if piece.kind == "word":
-            words = list(self.words)
-            return [words[code] for code in piece.values.tolist()]
-        if piece.kind == "number" and piece.missing is not None:
-            pairs = zip(piece.values.tolist(), piece.missing.tolist(), strict=True)
-            return [None if missing else value for value, missing in pairs]
-        return list(piece.values.tolist() if piece.kind == "number" else piece.values)
+def protocols_of(table: pd.DataFrame, source: str) -> tuple[tuple[Protocol, ...], IntArray]:
+    """The protocols of a log, and which of them every row belongs to, (N,)."""
+    columns = ["protocol_id", "game", *PAYOFFS]
+    group = table.groupby(columns, sort=False, dropna=False).ngroup().to_numpy().astype(np.int64)
+    first = np.unique(group, return_index=True)[1]
+    rows = table.iloc[first]
+    if rows["protocol_id"].isna().any():
+        row = int(first[int(np.argmax(rows["protocol_id"].isna().to_numpy()))])
+        raise InputError(f"{source}, {where(table, row)}: protocol_id is missing.")
+    payoffs = number_columns(rows, PAYOFFS, source)
+    made = tuple(
+        _protocol(
+            str(rows["protocol_id"].iloc[k]), rows["game"].iloc[k], payoffs[k].tolist(), place
+        )
+        for k, place in enumerate(f"{source}, {where(table, int(row))}" for row in first)
+    )
+    again = pd.Series([protocol.id for protocol in made]).duplicated().to_numpy()
+    if again.any():
+        row = int(first[int(np.argmax(again))])
+        raise InputError(
+            f"{source}, {where(table, row)}: protocol {shown(table['protocol_id'].iloc[row])}"
+            " appears with two different games or payoffs; give each its own protocol_id."
+        )
+    return made, group
 
 
-def _numbers(values: Sequence[Any], whole: bool, holes: bool) -> Piece | None:
-    """Numbers of one type, or None where they are too large for it."""
-    missing = np.fromiter((v is None for v in values), bool, len(values)) if holes else None
-    if holes:
-        values = [0 if v is None else v for v in values]
+def _protocol(name: str, game: Any, payoffs: Sequence[float], place: str) -> Protocol:
+    T, R, P, S = payoffs
     try:
-        return Piece("number", np.array(values, np.int64 if whole else np.float64), missing)
-    except OverflowError:
-        return None
+        return Protocol(game, T, R, P, S, id=name)
+    except InputError as error:
+        words = str(error)
+        for value in (name, game):  # which may be a whole answer that went astray
+            words = words.replace(repr(value), shown(value))
+        raise InputError(f"{place}: {words}") from None
 
 
-class Columns:
-    """Columns gathered from records, which need not have the same keys.
-
-    Examples
-    --------
-    >>> columns = Columns()
-    >>> columns.add([{"a": 1, "b": "x"}, {"a": 2, "b": "y"}])
-    >>> columns.add([{"b": "x", "c": [1]}])
-    >>> columns.table()
-         a  b    c
-    0  1.0  x  NaN
-    1  2.0  y  NaN
-    2  NaN  x  [1]
-    """
-
-    def __init__(self) -> None:
-        self.columns: dict[str, Column] = {}
-        self.rows = 0
-
-    def add(self, records: Sequence[dict[str, Any]]) -> None:
-        """Append records; a key that one lacks is None."""
-        found = _transposed(records)
-        for name, column in self.columns.items():
-            if name not in found:
-                column.skip(len(records))
-        for name, values in found.items():
-            if name not in self.columns:
-                self.columns[name] = Column()
-                self.columns[name].skip(self.rows)
-            self.columns[name].add(values)
-        self.rows += len(records)
-
-    def table(self) -> pd.DataFrame:
-        """The table; columns in the order in which their names came, each freed once made."""
-        made = {}
-        for name in list(self.columns):
-            made[name] = self.columns.pop(name).series()
-        return pd.DataFrame(made)
+def strategies_of(
+    table: pd.DataFrame, protocols: tuple[Protocol, ...], position: IntArray, source: str
+) -> IntArray:
+    """Position of every row's strategy among those of its protocol, (N,)."""
+    codes, words = pd.factorize(table["strategy"], use_na_sentinel=False)
+    # A table may have lost leading zeros to a number; text is taken as it stands.
+    numeric = pd.api.types.is_numeric_dtype(table["strategy"])
+    texts = [str(word).removesuffix(".0") if numeric else word for word in words]
+    lookup = np.full((len(protocols), max(len(words), 1)), -1, dtype=np.int64)
+    for i, protocol in enumerate(protocols):
+        known = {s: k for k, s in enumerate(protocol.strategies)}
+        lookup[i, : len(texts)] = [
+            known.get(text.zfill(protocol.n_nodes) if numeric else text, -1) for text in texts
+        ]
+    found = lookup[position, codes]
+    if (found < 0).any():
+        row = int(np.argmax(found < 0))
+        protocol = protocols[position[row]]
+        raise InputError(
+            f"{source}, {where(table, row)}: strategy"
+            f" {shown(table['strategy'].iloc[row])} is not one of"
+            f" {', '.join(protocol.strategies)} of {protocol.game}"
+            f" ({', '.join(protocol.rules.nodes)})."
+        )
+    return np.asarray(found)
 
 
-def _transposed(records: Sequence[dict[str, Any]]) -> dict[str, Sequence[Any]]:
-    """Values by key."""
-    if not records:
-        return {}
-    names = tuple(records[0])
-    if len(names) > 1 and set(map(len, records)) == {len(names)}:
-        try:
-            rows = map(itemgetter(*names), records)
-            return dict(zip(names, zip(*rows, strict=True), strict=True))
-        except KeyError:
-            pass
-    every = dict.fromkeys(chain.from_iterable(records))
-    return {name: [record.get(name) for record in records] for name in every}
+def counts_of(table: pd.DataFrame, source: str) -> FloatArray:
+    """How often every row was chosen, or how probable it is, (N,); once unless the log says."""
+    name = next((c for c in ("count", "probability") if c in table.columns), None)
+    if name is None:
+        return np.ones(len(table))
+    counts = number_column(table, name, source)
+    if not (np.isfinite(counts).all() and (counts >= 0).all()):
+        row = int(np.argmax(~(np.isfinite(counts) & (counts >= 0))))
+        raise InputError(
+            f"{source}, {where(table, row)}: {name} must be a number of at least 0; got"
+            f" {counts[row]:g}."
+        )
+    return counts
+
+
+def stated_beliefs(
+    table: pd.DataFrame, protocols: tuple[Protocol, ...], position: IntArray, source: str
+) -> FloatArray:
+    """Elicited beliefs, (N, 3), NaN where none and beyond a protocol's nodes."""
+    beliefs = np.full((len(table), 3), np.nan)
+    for j in range(3):
+        if f"belief_{j + 1}" in table.columns:
+            beliefs[:, j] = number_column(table, f"belief_{j + 1}", source)
+    outside = (beliefs < 0) | (beliefs > 1)
+    if outside.any():
+        row, j = (int(v[0]) for v in np.nonzero(outside))
+        raise InputError(
+            f"{source}, {where(table, row)}: belief_{j + 1} is {beliefs[row, j]:g}; beliefs are"
+            " probabilities between 0 and 1."
+        )
+    nodes = np.array([p.n_nodes for p in protocols])[position]
+    beliefs[np.arange(3)[None, :] >= nodes[:, None]] = np.nan
+    return beliefs
+
+
+def labels_of(table: pd.DataFrame) -> dict[str, AnyArray]:
+    """Columns rows may be clustered or selected by; all one subject unless the log says."""
+    kept = [
+        c for c in table.columns if c not in NOT_LABELS and not str(c).startswith(("belief_", "_"))
+    ]
+    labels = {str(c): _as_array(table[c]) for c in kept}
+    if "subject" not in labels:
+        labels["subject"] = np.zeros(len(table), dtype=np.int64)
+    return labels
+
+
+def _as_array(column: pd.Series) -> AnyArray:
+    """A column as numpy array; words that occur often are held once."""
+    if not isinstance(column.dtype, pd.StringDtype):
+        return np.asarray(column.to_numpy())
+    codes, words = pd.factorize(column, use_na_sentinel=False)
+    return np.asarray(words.to_numpy(dtype=object)[codes])
+
+
+def number_columns(table: pd.DataFrame, columns: Sequence[str], source: str) -> FloatArray:
+    """Columns as numbers, NaN where missing, (rows, columns)."""
+    return np.column_stack([number_column(table, name, source) for name in columns])
+
+
+def number_column(table: pd.DataFrame, name: str, source: str) -> FloatArray:
+    """A column as numbers, NaN where missing, (rows,)."""
+    if name not in table.columns:
+        there = ", ".join(map(str, table.columns))
+        raise InputError(f"{source} has no column {name!r}; there are {there}.")
+    try:
+        return np.asarray(table[name].to_numpy(dtype=np.float64, na_value=np.nan))
+    except (TypeError, ValueError, OverflowError):
+        row = next(k for k, value in enumerate(table[name]) if not _is_number(value))
+        value = shown(table[name].iloc[row])
+        raise InputError(
+            f"{source}, {where(table, row)}: {name} must be a number; got {value}."
+        ) from None
+
+
+def _is_number(value: Any) -> bool:
+    if value is None or value is pd.NA:
+        return True
+    try:
+        float(value)
+    except (TypeError, ValueError, OverflowError):
+        return False
+    return True

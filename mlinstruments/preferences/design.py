@@ -36,6 +36,8 @@ class Design:
         Groups rows may be clustered by.
     actions : tuple of tuple of str
         Names of the alternatives of every set.
+    utility : str
+        The utility in words, for tables; may be empty.
     """
 
     z: FloatArray
@@ -46,6 +48,7 @@ class Design:
     count: FloatArray
     labels: Mapping[str, AnyArray]
     actions: tuple[tuple[str, ...], ...]
+    utility: str = ""
 
     @property
     def n_choices(self) -> float:

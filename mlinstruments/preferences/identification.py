@@ -7,15 +7,21 @@ the likelihood has no maximum), and a positive scale.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import linprog
 
 from mlinstruments._core.typing import FloatArray
 
 from .design import Design, centred, used_sets
 from .likelihood import Likelihood, maximise, surprises
+from .separation import (
+    endless_parameters,
+    is_explained,
+    is_separated,
+    rationalising_intervals,
+)
 
 RANK_TOLERANCE = 1e-8
 # Least eigenvalue of the information, in units of that of random choice, above which a maximum is
@@ -40,6 +46,12 @@ class Identification:
     intervals : mapping of str to (low, high), or None
         Under separation, the values of each parameter that rationalise every choice with a positive
         scale, taken one at a time; None where no preference of the family does.
+    minimised : bool
+        Under separation without intervals, whether a negative scale explains every choice: for some
+        preference of the family each is a worst one.
+    endless : tuple of str
+        Under separation where no scale but zero explains every choice, the parameters that explain
+        some better and better without end.
     scale_positive : bool or None
         Sign of the estimated scale; None before estimation.
     enough : bool
@@ -54,6 +66,8 @@ class Identification:
     intervals: dict[str, tuple[float, float]] | None
     scale_positive: bool | None = None
     enough: bool = True
+    minimised: bool = False
+    endless: tuple[str, ...] = ()
 
     @property
     def identified(self) -> bool:
@@ -83,16 +97,26 @@ class Identification:
         return ""
 
     def _separation_words(self) -> str:
+        if self.minimised:
+            return (
+                "the choices are deterministic the wrong way round, and only a negative scale"
+                " explains them: for some preference of this family each is a worst one, and for"
+                " none are all of them best ones."
+            )
+        if self.intervals is None:
+            names = _listed(self.endless or ("some combination of parameters",))
+            return (
+                f"some choices follow {names} without exception, whatever own payoff says: the"
+                f" further from zero the better, so that there is no finite estimate of {names}."
+            )
         words = (
             "the choices are deterministic: some preference explains every one of them, so the"
             " scale has no finite estimate."
         )
-        if not self.intervals:
-            return words
         shown = "; ".join(
             f"{name} in [{low:.4g}, {high:.4g}]" for name, (low, high) in self.intervals.items()
         )
-        return f"{words} Values that rationalise every choice: {shown}."
+        return f"{words} Values that rationalise every choice: {shown}." if shown else words
 
     def __str__(self) -> str:
         state = "identified" if self.identified else f"not identified: {self.reason}"
@@ -125,15 +149,24 @@ def examine(design: Design) -> tuple[Identification, tuple[FloatArray, Likelihoo
     rank, condition, confounded = _rank(
         spread[used_sets(design)].reshape(-1, needed), design.coefficients
     )
-    separated, intervals, best = False, None, None
+    best, separated = None, False
     if rank == needed:
         best = maximise(design.z, design.available, design.counts())
         separated = not _overlaps(design, spread, *best) and is_separated(design)
-        if separated:
-            intervals = rationalising_intervals(design)
-    enough = design.n_choices > needed
+    intervals = rationalising_intervals(design) if separated else None
+    unexplained = separated and intervals is None
+    minimised = unexplained and is_explained(design, -1.0)
+    endless = endless_parameters(design) if unexplained and not minimised else ()
     report = Identification(
-        rank, needed, condition, confounded, separated, intervals, enough=enough
+        rank,
+        needed,
+        condition,
+        confounded,
+        separated,
+        intervals,
+        enough=design.n_choices > needed,
+        minimised=minimised,
+        endless=endless,
     )
     return report, None if separated else best
 
@@ -171,58 +204,9 @@ def _rank(spread: FloatArray, names: tuple[str, ...]) -> tuple[int, float, str]:
         return rank, float(values[0] / values[-1]), ""
     null = directions[rank:]
     involved = [name for j, name in enumerate(names) if np.abs(null[:, j]).max() > 1e-6]
-    return (
-        rank,
-        float("inf"),
-        " and ".join([", ".join(involved[:-1]), involved[-1]])
-        if len(involved) > 1
-        else involved[0],
-    )
+    return rank, float("inf"), _listed(involved)
 
 
-def _margins(design: Design) -> FloatArray:
-    """z of what was chosen less z of every available alternative not chosen, one row a pair."""
-    c, a = np.nonzero(design.counts() > 0)
-    others = design.available[c]
-    others[np.arange(len(c)), a] = False
-    return np.asarray((design.z[c, a][:, None, :] - design.z[c])[others])
-
-
-def is_separated(design: Design) -> bool:
-    """Whether some theta makes every choice a best one and some strictly (linear programming).
-
-    References
-    ----------
-    Albert and Anderson (1984), doi:10.1093/biomet/71.1.1.
-    """
-    margins = _margins(design)
-    size = np.abs(margins).max(axis=0)
-    margins = margins / np.where(size > 0, size, 1.0)
-    total = margins.sum(axis=0)
-    m = margins.shape[1]
-    found = linprog(-total, A_ub=-margins, b_ub=np.zeros(len(margins)), bounds=[(-1, 1)] * m)
-    return bool(found.status == 0 and -found.fun > 1e-7)
-
-
-def rationalising_intervals(design: Design) -> dict[str, tuple[float, float]] | None:
-    """Range of each parameter, the others free, over theta with scale 1 that explain every choice.
-
-    Returns
-    -------
-    mapping of parameter to (low, high), or None where no such theta exists
-    """
-    margins = _margins(design)
-    m = margins.shape[1]
-    bounds = [(1.0, 1.0)] + [(None, None)] * (m - 1)
-    found: dict[str, tuple[float, float]] = {}
-    for j, name in enumerate(design.parameters, start=1):
-        ends = []
-        for sign in (1.0, -1.0):
-            cost = np.zeros(m)
-            cost[j] = sign
-            solved = linprog(cost, A_ub=-margins, b_ub=np.zeros(len(margins)), bounds=bounds)
-            if solved.status == 2:
-                return None
-            ends.append(sign * solved.fun if solved.status == 0 else -sign * np.inf)
-        found[name] = (float(ends[0]), float(ends[1]))
-    return found
+def _listed(names: Sequence[str]) -> str:
+    """``a``, ``a and b``, ``a, b and c``."""
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))

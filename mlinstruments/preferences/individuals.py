@@ -12,7 +12,7 @@ from scipy import sparse
 
 from mlinstruments._core.typing import AnyArray, BoolArray, FloatArray, IntArray
 
-from .batched import Batch, evaluate, newton, solve, squared_scores, utilities
+from .batched import Batch, evaluate, information_left, newton, solve, squared_scores, utilities
 from .design import Design, used_sets
 from .identification import Identification, identify
 from .likelihood import maximise
@@ -21,6 +21,11 @@ from .subjects import Panel, batches, panel_of, subject_codes
 ESTIMATED = "estimated"
 # Ratio of eigenvalues above which regressors certainly have full rank.
 WELL_CONDITIONED = 1e-10
+# Share of the information of random choice, as a determinant, above which a maximum is certainly
+# one and no ascent to infinity.
+CERTAIN = 1e-9
+# Utilities from which nobody's Newton starts, lest it start beyond what rounding leaves of a slope.
+STEEP = 20.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,8 +38,9 @@ class Estimates:
     information, meat : array, shape (m, m, S)
         Minus the Hessian, and the sum of squared scores.
     loglik : array, shape (S,)
-    converged, explained : bool array, shape (S,)
-        Whether Newton settled, and whether theta makes every choice the one best.
+    converged, certain, explained : bool array, shape (S,)
+        Whether Newton settled, whether certainly at a maximum, and, where not, whether theta makes
+        every choice the one best.
     """
 
     theta: FloatArray
@@ -42,6 +48,7 @@ class Estimates:
     meat: FloatArray
     loglik: FloatArray
     converged: BoolArray
+    certain: BoolArray
     explained: BoolArray
 
 
@@ -77,7 +84,7 @@ def individual_fits(design: Design, subject: str = "subject") -> pd.DataFrame:
     Examples
     --------
     >>> from mlinstruments.games import default_grid
-    >>> from mlinstruments.preferences.simulate import simulate_choices
+    >>> from mlinstruments.preferences import individual_fits, simulate_choices
     >>> data = simulate_choices(default_grid(), scale=0.1, kappa=0.3, subjects=3, draws=20)
     >>> individual_fits(data.design())["status"].tolist()
     ['estimated', 'estimated', 'estimated']
@@ -105,9 +112,11 @@ def _estimate(panel: Panel, design: Design) -> Estimates:
         np.zeros(S),
         np.zeros(S, dtype=bool),
         np.zeros(S, dtype=bool),
+        np.zeros(S, dtype=bool),
     )
     everybody = maximise(design.z, design.available, design.counts())[0] * panel.size
-    start = everybody if np.isfinite(everybody).all() else None
+    steep = not np.abs(everybody) @ np.abs(panel.z).max(axis=(0, 1)) < STEEP
+    start = None if steep else everybody
     for first, last, batch, counts in batches(panel):
         _estimate_block(panel, batch, counts, start, slice(first, last), found)
     return found
@@ -129,7 +138,8 @@ def _estimate_block(
     out.meat[..., block] = squared_scores(batch, at, counts) * size[:, None] * size
     out.loglik[block] = at.value
     out.converged[block] = fit.converged
-    rest = np.flatnonzero(~fit.converged)
+    out.certain[block] = fit.converged & (information_left(batch, at) > CERTAIN)
+    rest = np.flatnonzero(~out.certain[block])
     if len(rest):
         explained = _explained(batch.take(rest), fit.theta[:, rest], counts[..., rest])
         out.explained[block.start + rest] = explained
@@ -157,7 +167,7 @@ def _verdicts(
     status[scale <= 0] = "scale not positive"
     rationalised = pd.array([pd.NA] * panel.n_subjects, dtype="boolean")
     few, deficient = choices <= m, _maybe_deficient(panel)
-    doubtful = ~few & (~found.converged | deficient)
+    doubtful = ~few & (~found.certain | deficient)
     certain = doubtful & ~deficient & found.explained & (scale > 0)
     status[certain] = "separated"
     rationalised[certain] = True

@@ -8,13 +8,18 @@ from typing import Any
 import numpy as np
 from scipy import sparse, stats
 
-from mlinstruments._core.sandwich import CovarianceSpec, meat
+from mlinstruments._core.exceptions import AssumptionWarning, InputError
+from mlinstruments._core.sandwich import CovarianceSpec, meat, nearest_psd
 from mlinstruments._core.typing import FloatArray, IntArray
+from mlinstruments._core.warn import warn_user
 
 from .batched import Batch, newton
 from .design import Design, used_sets
 from .likelihood import Likelihood, surprises
 from .subjects import BLOCK_CELLS, unit_regressors
+
+# Least eigenvalue of a correlation matrix; below, its inverse is rounding.
+SINGULAR = 1e-12
 
 
 def coefficient_covariance(
@@ -22,12 +27,18 @@ def coefficient_covariance(
 ) -> FloatArray:
     """Sandwich covariance of theta (m, m): clustered where clusters are given, else robust.
 
-    Small-sample factors (N-1)/(N-m) and C/(C-1), N the number of choices, C of clusters.
+    Small-sample factors (N-1)/(N-m) and C/(C-1), N the number of choices, C of clusters. Two ways
+    of clustering may give variances below zero; the matrix is then replaced by the nearest that has
+    none, with a warning.
+
+    References
+    ----------
+    Cameron, Gelbach and Miller (2011), doi:10.1198/jbes.2010.07136.
     """
     m = len(theta)
     n = design.n_choices
     surprise = surprises(design, theta).reshape(-1, m)
-    bread = np.linalg.pinv(-found.hessian, hermitian=True)
+    bread = hessian_covariance(found)
     if clusters:
         # Scores of a row add up over its count; the factor counts choices, not rows.
         rows = surprise[design.cell] * design.count[:, None]
@@ -36,12 +47,57 @@ def coefficient_covariance(
         middle = raw * (n - 1) / (n - m) * least / (least - 1)
     else:
         middle = (surprise * design.counts().reshape(-1, 1)).T @ surprise * n / (n - m)
-    return np.asarray(bread @ middle @ bread)
+    covariance = np.asarray(bread @ middle @ bread)
+    return _mended(covariance, np.sqrt(np.diag(bread))) if len(clusters) == 2 else covariance
+
+
+def _mended(covariance: FloatArray, units: FloatArray) -> FloatArray:
+    """Positive semi-definite, with a warning where it was not; eigenvalues are taken in ``units``.
+
+    Otherwise rounding of coefficients of large variance would swallow those of small.
+    """
+    square = np.outer(units, units)
+    raw = (covariance + covariance.T) / square / 2
+    mended = nearest_psd(raw)
+    if mended is raw:
+        return covariance
+    warn_user(
+        "the two-way clustered covariance is not positive semi-definite, as happens with few"
+        " clusters: its negative part is set to zero, which makes it unreliable. Compare with one"
+        " way of clustering.",
+        AssumptionWarning,
+    )
+    return mended * square
+
+
+def wald_statistic(gap: FloatArray, variance: FloatArray) -> float:
+    """gap' variance^-1 gap, for gap (k,) and variance (k, k).
+
+    Raises
+    ------
+    InputError
+        Where the variance is singular, as two-way clustered ones can be.
+
+    Examples
+    --------
+    >>> wald_statistic(np.array([3.0]), np.array([[9.0]]))
+    1.0
+    """
+    size = np.sqrt(np.maximum(np.diag(variance), 0.0))
+    scaled = variance / np.outer(size, size) if size.all() else np.zeros_like(variance)
+    if np.linalg.eigvalsh(scaled)[0] <= SINGULAR:
+        raise InputError(
+            "no test: the covariance of these parameters is singular, as there are fewer clusters"
+            " than a joint test needs. Test fewer of them, or cluster one way."
+        )
+    return float(gap @ np.linalg.solve(variance, gap))
 
 
 def hessian_covariance(found: Likelihood) -> FloatArray:
     """Inverse observed information: right where every choice is independent and the model is."""
-    return np.asarray(np.linalg.pinv(-found.hessian, hermitian=True), dtype=np.float64)
+    size = np.sqrt(np.maximum(np.diag(-found.hessian), 0.0))
+    square = np.outer(np.where(size > 0, size, 1.0), np.where(size > 0, size, 1.0))
+    return np.asarray(np.linalg.pinv(-found.hessian / square, hermitian=True) / square)
 
 
 def reported(theta: FloatArray) -> FloatArray:

@@ -17,6 +17,7 @@ from mlinstruments.games.utility import HomoMoralis, Utility
 
 from .choices import AllocationChoices, ChoiceData
 from .design import Design
+from .excluded import Excluded
 from .identification import examine
 from .inference import coefficient_covariance
 from .likelihood import null_log_likelihood
@@ -57,8 +58,9 @@ class PreferenceLogit:
 
     Examples
     --------
+    >>> from mlinstruments import PreferenceLogit
     >>> from mlinstruments.games import default_grid
-    >>> from mlinstruments.preferences.simulate import simulate_choices
+    >>> from mlinstruments.preferences import simulate_choices
     >>> data = simulate_choices(default_grid(), scale=0.1, kappa=0.3, draws=200)
     >>> fit = PreferenceLogit(parameters=("kappa",)).fit(data)
     >>> low, high = fit.conf_int().loc["kappa"]
@@ -104,6 +106,13 @@ class PreferenceLogit:
         Raises
         ------
         InputError
+            Where the data cannot be used, beliefs are missing, or a column of clusters is. Data
+            that do not identify the parameters raise nothing: the result says why.
+
+        Warns
+        -----
+        AssumptionWarning
+            Below 10 clusters; with several types, where few starts found the best likelihood.
         """
         check_count(self.n_types, "n_types", 1)
         design = self._design(data)
@@ -115,14 +124,15 @@ class PreferenceLogit:
         names = (clusters,) if isinstance(clusters, str) else tuple(clusters or ())
         codes = design.cluster_codes(names)
         _check_clusters(codes, names)
-        return fit_design(
-            design, codes, names, str(self.unit), _belief_words(self.beliefs), dict(data.excluded)
-        )
+        if isinstance(data, AllocationChoices):
+            return fit_design(design, codes, names, "allocation", "", data.excluded)
+        words = _belief_words(self.beliefs)
+        return fit_design(design, codes, names, str(self.unit), words, data.excluded)
 
     def individuals(
         self, data: ChoiceData | AllocationChoices, subject: str = "subject"
     ) -> pd.DataFrame:
-        """Estimate every subject on its own; see :func:`.individuals.individual_fits`.
+        """Estimate every subject on its own; see :func:`mlinstruments.preferences.individual_fits`.
 
         Parameters
         ----------
@@ -133,7 +143,18 @@ class PreferenceLogit:
         Returns
         -------
         DataFrame, one row a subject
-            Parameters, standard errors, and a status in words.
+            Parameters, standard errors, and a status in words. Of a subject whose lambda is within
+            two standard errors of zero the other estimates say next to nothing: leave such
+            subjects out of averages, or fit types instead.
+
+        Examples
+        --------
+        >>> from mlinstruments import PreferenceLogit
+        >>> from mlinstruments.games import default_grid
+        >>> from mlinstruments.preferences import simulate_choices
+        >>> data = simulate_choices(default_grid(), scale=0.1, kappa=0.3, subjects=2, draws=20)
+        >>> PreferenceLogit(("kappa",)).individuals(data).columns.tolist()[:4]
+        ['lambda', 'kappa', 'lambda_se', 'kappa_se']
         """
         from .individuals import individual_fits
 
@@ -167,7 +188,7 @@ def fit_design(
     cluster_names: tuple[str, ...] = (),
     unit: str = "strategy",
     beliefs: str = "elicited",
-    excluded: dict[str, int] | None = None,
+    excluded: Excluded | None = None,
 ) -> PreferenceResults:
     """Estimate one type on choice sets; parameters are NaN where they are not identified."""
     report, best = examine(design)
@@ -191,7 +212,7 @@ def fit_design(
         cluster_names=cluster_names,
         unit=unit,
         beliefs=beliefs,
-        excluded=excluded or {},
+        excluded=Excluded.of({}) if excluded is None else excluded,
     )
 
 

@@ -74,7 +74,7 @@ def fit_mixture(
     Examples
     --------
     >>> from mlinstruments.games import default_grid
-    >>> from mlinstruments.preferences.simulate import simulate_choices
+    >>> from mlinstruments.preferences import simulate_choices
     >>> data = simulate_choices(default_grid(), scale=0.1, kappa=0.3, subjects=20)
     >>> fit = fit_mixture(data.design(), n_types=1)
     >>> fit.n_subjects, fit.params.shape
@@ -102,6 +102,7 @@ def fit_mixture(
         subject=subject,
         subjects=data.subjects,
         nobs=design.n_choices,
+        utility=design.utility,
     )
 
 

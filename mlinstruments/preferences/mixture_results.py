@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from mlinstruments._core.tables import Printed, Table, number
 from mlinstruments._core.typing import AnyArray, FloatArray
@@ -15,6 +16,7 @@ from mlinstruments._core.typing import AnyArray, FloatArray
 from .identification import Identification
 from .inference import reported
 from .mixture_search import same_optimum
+from .summary import WEAK, count_words
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -43,6 +45,29 @@ class MixtureResults(Printed):
     subjects : array, shape (S,)
     nobs : float
         Choices counted.
+    utility : str
+        The utility in words; may be empty.
+
+    Examples
+    --------
+    Two halves of a population, of which the second weighs the universalised payoff:
+
+    >>> import numpy as np
+    >>> import pandas as pd
+    >>> from mlinstruments import ChoiceData, PreferenceLogit
+    >>> from mlinstruments.games import default_grid
+    >>> from mlinstruments.games.utility import choice_probabilities
+    >>> rng, rows = np.random.default_rng(0), []
+    >>> for p in default_grid():
+    ...     for subject in range(40):
+    ...         chances = choice_probabilities(p, np.full(p.n_nodes, 0.5), 0.15, subject % 2)
+    ...         rows.append({"subject": subject, "protocol_id": p.id, "game": p.game,
+    ...                      "T": p.T, "R": p.R, "P": p.P, "S": p.S,
+    ...                      "strategy": p.strategies[rng.choice(len(chances), p=chances)]})
+    >>> data = ChoiceData.from_frame(pd.DataFrame(rows))
+    >>> fit = PreferenceLogit(("kappa",), n_types=2, beliefs="uniform", n_starts=10).fit(data)
+    >>> fit.shares.round(1).tolist(), fit.n_starts_best
+    ([0.5, 0.5], 10)
     """
 
     theta: FloatArray
@@ -57,6 +82,7 @@ class MixtureResults(Printed):
     subject: str
     subjects: AnyArray
     nobs: float
+    utility: str = ""
 
     # ---- estimates ----------------------------------------------------------------------------
 
@@ -190,7 +216,8 @@ class MixtureResults(Printed):
         starts = f"{self.n_starts_best} of {self.n_starts} starts reached it"
         facts = (
             ("Subjects", f"{self.n_subjects} ({self.subject})"),
-            ("Choices", number(self.nobs, 0)),
+            ("Choices", count_words(self.nobs)),
+            *([("Utility", self.utility)] if self.utility else []),
             ("Covariance", f"clustered: {self.subject} {self.n_subjects}"),
             ("Log-likelihood", f"{self.loglik:.3f}  ({starts}; one type {self.loglik_one:.3f})"),
             ("AIC, BIC", f"{self.aic:.2f}, {self.bic:.2f}"),
@@ -208,11 +235,19 @@ class MixtureResults(Printed):
         return rows
 
     def _notes(self) -> tuple[str, ...]:
-        return tuple(
-            f"Type {k} not identified: {report.reason}"
-            for k, report in zip(self._index, self.identifications, strict=True)
-            if not report.identified
-        )
+        how = "Smaller criteria are better; NEC is 1 for one type." if self.n_types > 1 else ""
+        about = (self._about(k) for k in self._index)
+        return (f"Standard errors in parentheses. {how}".strip(), *filter(None, about))
+
+    def _about(self, k: int) -> str:
+        """What to know of a type before its numbers are used."""
+        report = self.identifications[k - 1]
+        if not report.identified:
+            return f"Type {k} not identified: {report.reason}"
+        error = stats.norm.ppf(0.975) * self.std_errors.loc[k, "lambda"]
+        if len(self.names) > 1 and self.params.loc[k, "lambda"] <= error:
+            return f"Type {k}: {WEAK}. Do not rely on its other estimates and errors."
+        return ""
 
 
 def _pair(name: str, values: pd.Series, errors: pd.Series) -> list[tuple[str, ...]]:

@@ -21,7 +21,7 @@ SAME = ("game", "T", "R", "P", "S", "count", "probability")
 BELIEFS = ("belief_1", "belief_2", "belief_3")
 
 
-def assemble_nodes(table: pd.DataFrame, source: str) -> tuple[pd.DataFrame, int]:
+def assemble_nodes(table: pd.DataFrame, source: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Join the choices at the nodes of a protocol into whole strategies.
 
     Parameters
@@ -38,8 +38,8 @@ def assemble_nodes(table: pd.DataFrame, source: str) -> tuple[pd.DataFrame, int]
     table : DataFrame
         One row a strategy, in order of first appearance, with ``strategy`` and every column that
         is the same at all nodes; beliefs may be given at any node.
-    incomplete : int
-        Strategies that lack a node; they are left out with a warning.
+    lacking : DataFrame
+        The same of strategies that lack a node; they are left out with a warning.
 
     Raises
     ------
@@ -64,9 +64,8 @@ def assemble_nodes(table: pd.DataFrame, source: str) -> tuple[pd.DataFrame, int]
     complete = (grid >= 0).sum(axis=1) == needed
     result = _constant_columns(table, group, first, source)
     result["strategy"] = _words(grid, needed)
-    incomplete = int((~complete).sum())
-    _report_incomplete(incomplete, len(complete), source)
-    return result[complete], incomplete
+    _report_incomplete(int((~complete).sum()), len(complete), source)
+    return result[complete], result[~complete]
 
 
 def check_duplicates(table: pd.DataFrame, source: str) -> None:

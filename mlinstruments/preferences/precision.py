@@ -79,6 +79,7 @@ def precision(
     Examples
     --------
     >>> from mlinstruments.games import default_grid
+    >>> from mlinstruments.preferences import precision
     >>> theta = {"lambda": 0.1, "kappa": 0.2}
     >>> table = precision(default_grid(), theta, [1, 10, 60], belief="varied")
     >>> table["kappa"].round(2).tolist()
@@ -239,6 +240,7 @@ def informative_grid(
     Examples
     --------
     >>> from mlinstruments.games import default_grid
+    >>> from mlinstruments.preferences import informative_grid
     >>> chosen = informative_grid(default_grid(), 6, {"lambda": 0.1, "kappa": 0.3})
     >>> len({protocol.id for protocol in chosen})
     6

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from io import BytesIO
@@ -20,7 +21,7 @@ from mlinstruments._core.exceptions import InputError, MissingExtraError, Missin
 from mlinstruments._core.typing import IntArray
 from mlinstruments._core.warn import warn_user
 
-from .columns import Columns
+from .records import Columns
 
 ENDINGS = (".jsonl", ".ndjson", ".csv", ".jsonl.gz", ".ndjson.gz", ".csv.gz", ".parquet")
 # Text even where it looks like numbers, so that leading zeros stay.
@@ -29,6 +30,7 @@ TEXT = ("strategy", "subject", "protocol_id", "model", "template", "prompt_hash"
 OLD_PANDAS = tuple(int(part) for part in pd.__version__.split(".")[:2]) < (3, 1)
 EXACT: dict[str, Any] = {"float_precision": "round_trip"} if OLD_PANDAS else {}
 BOM = b"\xef\xbb\xbf"
+GZIP_DAMAGE = (EOFError, gzip.BadGzipFile, zlib.error)
 # JSON lines read at once: few enough for the processor's cache.
 CHUNK = 1 << 16
 SCAN = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
@@ -208,10 +210,20 @@ def _opened(path: str | Path) -> Iterator[IO[bytes]]:
     """The bytes of a plain or gzipped file after its byte-order mark."""
     packed = str(path).lower().endswith(".gz")
     file: IO[bytes]
-    with gzip.open(path, "rb") if packed else open(path, "rb") as file:  # type: ignore[assignment]
-        if file.read(len(BOM)) != BOM:
-            file.seek(0)
-        yield file
+    try:
+        with gzip.open(path, "rb") if packed else open(path, "rb") as file:  # type: ignore[assignment]
+            if file.read(len(BOM)) != BOM:
+                file.seek(0)
+            yield file
+    except GZIP_DAMAGE as error:
+        raise _not_whole(path, error) from None
+
+
+def _not_whole(path: str | Path, error: Exception) -> InputError:
+    return InputError(
+        f"{path} is not a whole gzip file ({error}). Unpack what there is, gzip -dc, and read that"
+        " with partial=True."
+    )
 
 
 # ---- JSON lines ---------------------------------------------------------------------------------
@@ -270,7 +282,10 @@ def _sound(chunk: bytes) -> list[dict[str, Any]] | None:
         return None
     # An object may also have a line break inside.
     alone = text.count("\n") == len(records) and set(map(type, records)) == {dict}
-    return records if alone else None
+    if not alone:
+        return None
+    half = "\\ud" in text or "\\uD" in text
+    return [_whole_characters(record) for record in records] if half else records
 
 
 def json_objects(path: str | Path, faults: Faults) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -292,9 +307,18 @@ def _objects(
             continue
         if type(record) is dict:
             intact += 1
-            yield number, record
+            half = b"\\ud" in line or b"\\uD" in line
+            yield number, _whole_characters(record) if half else record
         else:
             faults.add(number, f"not a JSON object: {shown(record)}", intact)
+
+
+def _whole_characters(record: dict[str, Any]) -> dict[str, Any]:
+    """Text as text: half a surrogate pair, as of an emoji cut in two, is left as it was escaped."""
+    return {
+        name: value.encode("utf-8", "backslashreplace").decode() if type(value) is str else value
+        for name, value in record.items()
+    }
 
 
 def _json_fault(line: bytes, error: Exception) -> str:
@@ -313,6 +337,8 @@ def _read_csv(path: str | Path, faults: Faults, dtype: Any) -> pd.DataFrame:
         table = _parse_csv(path, dtype)
     except pd.errors.EmptyDataError:
         raise InputError(f"{path} is empty: there is no header.") from None
+    except GZIP_DAMAGE as error:
+        raise _not_whole(path, error) from None
     except (pd.errors.ParserError, UnicodeDecodeError) as error:
         problem = str(error)
     if table is not None and _plain(table, path):
@@ -376,6 +402,11 @@ def _records(path: str | Path, faults: Faults, unclosed: bool) -> tuple[IntArray
                     continue
                 width = width or len(fields)
                 fault = _csv_fault(fields, width)
+                if fault and not lines:
+                    raise InputError(
+                        f"{path}, line {here}: {fault}, and it is the header, without which the"
+                        " rows cannot be read."
+                    )
                 if fault:
                     faults.add(here, fault, len(lines) - 1)
                     continue

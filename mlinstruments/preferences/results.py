@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -14,10 +13,11 @@ from scipy import stats
 from mlinstruments._core.arrays import check_choice, check_count, check_level
 from mlinstruments._core.exceptions import InputError, NotIdentifiedError
 from mlinstruments._core.hypotheses import TestResult, null_words
-from mlinstruments._core.tables import Printed, Table, number
+from mlinstruments._core.tables import Printed, Table
 from mlinstruments._core.typing import FloatArray, IntArray
 
 from .design import Design
+from .excluded import Excluded
 from .identification import Identification
 from .inference import (
     bootstrap,
@@ -26,7 +26,9 @@ from .inference import (
     fieller,
     percentile,
     reported,
+    wald_statistic,
 )
+from .summary import summary
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -47,8 +49,17 @@ class PreferenceResults(Printed):
     cluster_names : tuple of str
     unit, beliefs : str
         What the choice was over, and what was believed.
-    excluded : mapping of str to int
-        Answers that were not choices.
+    excluded : Excluded
+        Answers that were not choices: a mapping from reason to count.
+
+    Examples
+    --------
+    >>> from mlinstruments.games import default_grid
+    >>> from mlinstruments.preferences import PreferenceLogit, simulate_choices
+    >>> data = simulate_choices(default_grid(), scale=0.1, kappa=0.3, draws=100)
+    >>> fit = PreferenceLogit(("kappa",)).fit(data)
+    >>> fit.params.index.tolist(), fit.nobs, fit.identification.identified
+    (['lambda', 'kappa'], 1800.0, True)
     """
 
     theta: FloatArray
@@ -61,7 +72,7 @@ class PreferenceResults(Printed):
     cluster_names: tuple[str, ...]
     unit: str
     beliefs: str
-    excluded: Mapping[str, int]
+    excluded: Excluded
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -95,8 +106,10 @@ class PreferenceResults(Printed):
 
     @cached_property
     def std_errors(self) -> pd.Series:
-        """Standard errors by the delta method."""
-        return pd.Series(np.sqrt(np.diag(self.cov)), self.names, name="std_error")
+        """Standard errors by the delta method; missing where no variance is left."""
+        variances = np.diag(self.cov)
+        errors = np.sqrt(np.where(variances > 0, variances, np.nan))
+        return pd.Series(errors, self.names, name="std_error")
 
     @property
     def _nothing(self) -> FloatArray:
@@ -130,7 +143,25 @@ class PreferenceResults(Printed):
         Raises
         ------
         NotIdentifiedError
-            Where the parameters are not identified; the message says why.
+            Where the parameters are not identified, or too few bootstrap draws have an estimate;
+            the message says why.
+        InputError
+            Where the level is no probability, or there are choice probabilities to bootstrap and no
+            clusters.
+
+        References
+        ----------
+        Fieller (1954), doi:10.1111/j.2517-6161.1954.tb00159.x.
+
+        Examples
+        --------
+        >>> from mlinstruments.games import default_grid
+        >>> from mlinstruments.preferences import PreferenceLogit, simulate_choices
+        >>> data = simulate_choices(default_grid(), scale=0.1, kappa=0.3, draws=100)
+        >>> fit = PreferenceLogit(("kappa",)).fit(data)
+        >>> low, high = fit.conf_int(method="fieller").loc["kappa"]
+        >>> bool(low < fit.params["kappa"] < high)
+        True
         """
         check_choice(method, "method", ("delta", "fieller", "bootstrap"))
         check_level(level)
@@ -177,6 +208,28 @@ class PreferenceResults(Printed):
             From other choices: before and after tuning, or another agent.
         names : tuple of str, optional
             Which parameters, lambda included by default.
+
+        Returns
+        -------
+        TestResult
+
+        Raises
+        ------
+        InputError
+            Where a parameter is not estimated in both fits.
+        NotIdentifiedError
+            Where one of the fits is not identified.
+
+        Examples
+        --------
+        >>> from mlinstruments.games import default_grid
+        >>> from mlinstruments.preferences import PreferenceLogit, simulate_choices
+        >>> model = PreferenceLogit(("kappa",))
+        >>> before, after = (
+        ...     model.fit(simulate_choices(default_grid(), 0.1, kappa, draws=100))
+        ...     for kappa in (0.0, 0.5))
+        >>> bool(before.test_equal(after, ("kappa",)).pvalue < 0.01)
+        True
         """
         names = tuple(self.names) if names is None else names
         unknown = [n for n in names if n not in self.names or n not in other.names]
@@ -194,18 +247,68 @@ class PreferenceResults(Printed):
         """Likelihood-ratio test of a fit with fewer parameters on the same choices.
 
         Valid where choices are independent; otherwise use :meth:`wald_test`.
+
+        Parameters
+        ----------
+        restricted : PreferenceResults
+
+        Returns
+        -------
+        TestResult
+
+        Raises
+        ------
+        InputError
+            Where the other fit is not of fewer parameters on as many choices.
+
+        Examples
+        --------
+        >>> from mlinstruments.games import default_grid
+        >>> from mlinstruments.preferences import PreferenceLogit, simulate_choices
+        >>> data = simulate_choices(default_grid(), scale=0.1, kappa=0.5, draws=100)
+        >>> full, payoffs = (PreferenceLogit(names).fit(data) for names in (("kappa",), ()))
+        >>> test = full.lr_test(payoffs)
+        >>> test.null, test.df, bool(test.pvalue < 0.01)
+        ('kappa = 0', 1, True)
         """
         if not set(restricted.names) < set(self.names) or restricted.nobs != self.nobs:
             raise InputError("lr_test needs a fit of fewer parameters on the same choices.")
+        for fit in (self, restricted):
+            if not fit.identification.identified:
+                raise NotIdentifiedError(f"no test: {fit.identification.reason}")
         df = len(self.names) - len(restricted.names)
         statistic = 2 * (self.loglik - restricted.loglik)
         dropped = [name for name in self.names if name not in restricted.names]
         return _chi_squared(statistic, df, null_words(dropped, [0.0] * len(dropped)))
 
     def wald_test(self, **values: float) -> TestResult:
-        """Wald test of given values: ``fit.wald_test(kappa=0)``, robust or clustered as the fit.
+        """Wald test of given values, robust or clustered as the fit.
 
         The p-value is that of chi-squared, also with few clusters.
+
+        Parameters
+        ----------
+        **values : float
+            Value of each parameter tested: ``fit.wald_test(kappa=0)``.
+
+        Returns
+        -------
+        TestResult
+
+        Raises
+        ------
+        InputError
+            Where no parameter, or an unknown one, is named.
+        NotIdentifiedError
+            Where the parameters are not identified.
+
+        Examples
+        --------
+        >>> from mlinstruments.games import default_grid
+        >>> from mlinstruments.preferences import PreferenceLogit, simulate_choices
+        >>> data = simulate_choices(default_grid(), scale=0.1, kappa=0.5, draws=100)
+        >>> bool(PreferenceLogit(("kappa",)).fit(data).wald_test(kappa=0).pvalue < 0.01)
+        True
         """
         names = list(values)
         if not names or any(n not in self.names for n in names):
@@ -217,7 +320,13 @@ class PreferenceResults(Printed):
         return _wald(gap, variance, null_words(names, values.values()))
 
     def incentive_sensitivity(self) -> Any:
-        """The measures of how choices react to incentives, in one table."""
+        """The measures of how choices react to incentives, in one table.
+
+        Returns
+        -------
+        IncentiveSensitivity
+            See :func:`mlinstruments.preferences.incentive_sensitivity`.
+        """
         from .incentives import incentive_sensitivity
 
         return incentive_sensitivity(self)
@@ -243,33 +352,7 @@ class PreferenceResults(Printed):
     @property
     def summary(self) -> Table:
         """Estimates, or why there are none, with what the log can and cannot say."""
-        frame = self.to_frame()
-        rows = tuple((name, *(number(v) for v in frame.loc[name])) for name in self.names)
-        clusters = ", ".join(
-            f"{name} {int(code.max()) + 1}"
-            for name, code in zip(self.cluster_names, self.clusters, strict=True)
-        )
-        facts = [
-            ("Choices", number(self.nobs, 0)),
-            ("Unit", f"{self.unit}, beliefs {self.beliefs}"),
-            ("Covariance", f"clustered: {clusters}" if clusters else "robust"),
-            ("Log-likelihood", f"{number(self.loglik, 3)}  (at random {self.loglik_null:.3f})"),
-            (
-                "Identification",
-                f"rank {self.identification.rank} of {self.identification.needed},"
-                f" condition {self.identification.condition:.3g}",
-            ),
-        ]
-        if self.excluded:
-            words = ", ".join(f"{name} {n}" for name, n in self.excluded.items())
-            facts.append(("Not choices", words))
-        notes = (
-            ()
-            if self.identification.identified
-            else (f"Not identified: {self.identification.reason}",)
-        )
-        columns = ("", "Estimate", "Std. Err.", "[0.025", "0.975]")
-        return Table("Preferences from choices", tuple(facts), columns, rows, notes)
+        return summary(self)
 
     @property
     def __maketables_coef_table__(self) -> pd.DataFrame:
@@ -301,7 +384,7 @@ class PreferenceResults(Printed):
 
 def _wald(gap: FloatArray, variance: FloatArray, null: str) -> TestResult:
     """Test that ``gap`` (k,), of covariance ``variance`` (k, k), is zero."""
-    return _chi_squared(float(gap @ np.linalg.solve(variance, gap)), len(gap), null)
+    return _chi_squared(wald_statistic(gap, variance), len(gap), null)
 
 
 def _chi_squared(statistic: float, df: int, null: str) -> TestResult:

@@ -11,7 +11,8 @@ import pandas as pd
 from mlinstruments.games.protocols import Protocol
 from mlinstruments.games.utility import choice_probabilities
 
-from .choices import PAYOFFS, ChoiceData
+from .choices import ChoiceData
+from .columns import PAYOFFS
 
 
 def simulate_choices(
@@ -45,6 +46,8 @@ def simulate_choices(
 
     Examples
     --------
+    >>> from mlinstruments.games import Protocol
+    >>> from mlinstruments.preferences import simulate_choices
     >>> simulate_choices([Protocol("tg", 80, 50, 30, 20, id="a")], scale=0.1, draws=5).n_choices
     5.0
     """

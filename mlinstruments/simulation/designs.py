@@ -40,6 +40,14 @@ class Sample:
         The function of the instruments in the first stage; zero where they are irrelevant.
     truth : float
         Coefficient of D.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from mlinstruments.simulation.designs import nonlinear
+    >>> sample = nonlinear(n=100).draw(np.random.default_rng(0))
+    >>> sample.y.shape, sample.X.shape, sample.D.shape, sample.W.shape
+    ((100,), (100, 1), (100,), (100, 3))
     """
 
     y: FloatArray
@@ -66,6 +74,13 @@ class Design:
         Coefficient of the endogenous regressor.
     sampler : callable
         From a numpy Generator to a :class:`Sample`.
+
+    Examples
+    --------
+    >>> from mlinstruments.simulation.designs import nonlinear
+    >>> design = nonlinear(n=100)
+    >>> design.name, design.truth
+    ('nonlinear(n=100, signal=1)', 1.0)
     """
 
     name: str
@@ -75,7 +90,16 @@ class Design:
     sampler: Callable[[np.random.Generator], Sample]
 
     def draw(self, rng: np.random.Generator) -> Sample:
-        """Draw a sample; the generator is the one source of randomness."""
+        """Draw a sample; the generator is the one source of randomness.
+
+        Parameters
+        ----------
+        rng : numpy.random.Generator
+
+        Returns
+        -------
+        Sample
+        """
         return self.sampler(rng)
 
 
@@ -99,6 +123,7 @@ def nonlinear(n: int = 1000, signal: float = 1.0) -> Design:
     Examples
     --------
     >>> import numpy as np
+    >>> from mlinstruments.simulation.designs import nonlinear
     >>> sample = nonlinear(n=100).draw(np.random.default_rng(0))
     >>> sample.W.shape, sample.truth
     ((100, 3), 1.0)
@@ -134,6 +159,7 @@ def spurious(n: int = 1000, strength: float = 0.0) -> Design:
     Examples
     --------
     >>> import numpy as np
+    >>> from mlinstruments.simulation.designs import spurious
     >>> sample = spurious(n=100).draw(np.random.default_rng(0))
     >>> sample.X.shape, sample.truth, float(np.abs(sample.oracle).max())
     ((100, 2), 0.0, 0.0)
@@ -182,9 +208,15 @@ def many_weak(
     -------
     Design
 
+    Raises
+    ------
+    InputError
+        Where a setting is out of its range.
+
     Examples
     --------
     >>> import numpy as np
+    >>> from mlinstruments.simulation.designs import many_weak
     >>> sample = many_weak(n=100, errors="sign", q=20).draw(np.random.default_rng(0))
     >>> sample.W.shape, sample.truth
     ((100, 20), 1.0)

@@ -73,6 +73,13 @@ def test_residuals_on_collinear_regressors():
     np.testing.assert_allclose(residuals(V, doubled), explicit_residuals(V, X, None), atol=SOLVE)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_units_of_regressors_change_no_residual(seed):
+    units = 10.0 ** np.random.default_rng(seed).permutation([-9, -3, 3, 9])
+    np.testing.assert_allclose(residuals(V, units * X), residuals(V, X), atol=SOLVE)
+    assert has_constant(units * X)
+
+
 def test_no_regressors_return_a_copy():
     none = np.empty((N, 0))
     for found in (residuals(V, none), Annihilator.of(none).residualise(V)):

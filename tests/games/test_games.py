@@ -26,11 +26,7 @@ from mlinstruments.games import (
 )
 from mlinstruments.games.payoffs import ahead, behind, payoff
 from mlinstruments.games.utility import utility_values
-
-# A dozen products and sums of payoffs below 1000.
-ROUNDING = 1e-12
-# Iteration stops where probabilities move by 1e-12 and contracts by a half or better.
-FIXED_POINT = 1e-11
+from tests.tolerances import FIXED_POINT, ROUNDING
 
 EXAMPLES = [
     *default_grid()[::4],

@@ -2,30 +2,18 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import numpy as np
-import pandas as pd
 import pytest
 
 from mlinstruments.games import HomoMoralis, Protocol, default_grid
 from mlinstruments.games.payoffs import ahead, behind, payoff
 from mlinstruments.games.utility import choice_probabilities, utility_values
-from mlinstruments.preferences import AllocationChoices, ChoiceData, PreferenceLogit
+from mlinstruments.preferences import ChoiceData, PreferenceLogit
 from mlinstruments.preferences.inference import delta_covariance, hessian_covariance
 from mlinstruments.preferences.likelihood import likelihood, null_log_likelihood
 from mlinstruments.preferences.results import PreferenceResults
-
-# Half a unit of the last of ten decimals, and a hair for binary rounding.
-TEN_DECIMALS = 0.50001e-10
-NINE_DECIMALS = 0.50001e-9
-SIX_DECIMALS = 0.50001e-6
-# Sums of at most a thousand terms in another order.
-ROUNDING = 1e-12
-# Newton stops where a further step gains 1e-16 of the log-likelihood: theta is then right to about
-# the square root of that, relative.
-MAXIMUM = 1e-7
+from tests.preferences.people import bruhin_fehr_schunk
+from tests.tolerances import MAXIMUM, PRINTED, ROUNDING
 
 SPD = Protocol("spd", 90, 65, 25, 10, id="spd")
 TG = Protocol("tg", 80, 50, 30, 20, id="tg")
@@ -99,7 +87,7 @@ def test_choice_probabilities(
     protocol: Protocol, theta: tuple[float, float, float], printed: str
 ) -> None:
     found = choice_probabilities(protocol, HALF[: protocol.n_nodes], 0.1, *theta)
-    np.testing.assert_allclose(found, [float(v) for v in printed.split()], atol=TEN_DECIMALS)
+    np.testing.assert_allclose(found, [float(v) for v in printed.split()], atol=PRINTED[10])
 
 
 def test_design_rows() -> None:
@@ -113,9 +101,9 @@ def test_log_likelihood_and_gradient() -> None:
     counts = np.zeros((1, 8))
     counts[0, SPD.strategies.index("110")] = 1
     found = likelihood(z, np.ones((1, 8), bool), counts, np.array([0.08, 0.02, 0.01, 0.015]))
-    assert found.value == pytest.approx(-1.3949908700, abs=TEN_DECIMALS)
+    assert found.value == pytest.approx(-1.3949908700, abs=PRINTED[10])
     printed = [2.0083349309, 11.3806504737, 7.2175100013, 8.0634456745]
-    np.testing.assert_allclose(found.gradient, printed, atol=TEN_DECIMALS)
+    np.testing.assert_allclose(found.gradient, printed, atol=PRINTED[10])
 
 
 def test_null_log_likelihood_of_the_grid() -> None:
@@ -125,7 +113,7 @@ def test_null_log_likelihood_of_the_grid() -> None:
     counts = np.zeros((18, 8))
     counts[:, 0] = 1
     found = null_log_likelihood(available, counts)
-    assert found == pytest.approx(-29.1121815835, abs=TEN_DECIMALS)
+    assert found == pytest.approx(-29.1121815835, abs=PRINTED[10])
 
 
 # ---- the fit ------------------------------------------------------------------------------------
@@ -133,9 +121,9 @@ def test_null_log_likelihood_of_the_grid() -> None:
 
 def test_fit_of_2401_choices(fit: PreferenceResults) -> None:
     assert fit.nobs == 2401
-    assert fit.loglik == pytest.approx(-3739.469401857, abs=NINE_DECIMALS)
+    assert fit.loglik == pytest.approx(-3739.469401857, abs=PRINTED[9])
     printed = [0.0795147851, 0.2045850410, 0.1532531099, 0.2463737365]
-    np.testing.assert_allclose(fit.params, printed, atol=TEN_DECIMALS)
+    np.testing.assert_allclose(fit.params, printed, atol=PRINTED[10])
 
 
 def test_standard_errors_of_the_inverse_hessian(fit: PreferenceResults) -> None:
@@ -143,43 +131,30 @@ def test_standard_errors_of_the_inverse_hessian(fit: PreferenceResults) -> None:
     found = likelihood(design.z, design.available, design.counts(), fit.theta)
     covariance = delta_covariance(fit.theta, hessian_covariance(found))
     printed = [0.0065275463, 0.0424498956, 0.0430474992, 0.0450293985]
-    np.testing.assert_allclose(np.sqrt(np.diag(covariance)), printed, atol=TEN_DECIMALS)
+    np.testing.assert_allclose(np.sqrt(np.diag(covariance)), printed, atol=PRINTED[10])
 
 
 def test_restricted_fit_and_likelihood_ratio(fit: PreferenceResults) -> None:
     restricted = fit_cells(("alpha", "beta"))
-    assert restricted.loglik == pytest.approx(-3756.986931990, abs=NINE_DECIMALS)
+    assert restricted.loglik == pytest.approx(-3756.986931990, abs=PRINTED[9])
     found = fit.lr_test(restricted)
     assert found.statistic == pytest.approx(35.03506, abs=0.50001e-5)
     assert found.df == 1
     assert found.null == "kappa = 0"
 
 
-@pytest.mark.skipif("BFS_SESSION1" not in os.environ, reason="BFS_SESSION1 does not name the file")
 def test_real_people() -> None:
     """Bruhin, Fehr and Schunk (2019), session 1: the published one-type table."""
-    path = Path(os.environ["BFS_SESSION1"])
-    frame = pd.read_csv(path)
-    dropped = pd.read_csv(path.with_name("bfs_dropped_subjects.csv"), header=None)[0]
-    frame = frame[~frame["sid"].isin(dropped)].assign(chosen=lambda f: 1 - f["choice_x"])
-    data = AllocationChoices.from_frame(
-        frame,
-        own=("self_x", "self_y"),
-        other=("other_x", "other_y"),
-        chosen="chosen",
-        characteristics={
-            "alpha": ("s_x", "s_y"), "beta": ("r_x", "r_y"), "gamma": "q", "delta": "v",
-        },
-        labels=("sid",),
-    )  # fmt: skip
+    data = bruhin_fehr_schunk()
     found = PreferenceLogit().fit(data, clusters="sid")
-    assert frame["sid"].nunique() == 160
+    assert len(np.unique(data.sets.labels["sid"])) == 160
     assert found.nobs == 18_720
-    assert found.loglik == pytest.approx(-5472.314188, abs=SIX_DECIMALS)
+    assert found.loglik == pytest.approx(-5472.314188, abs=PRINTED[6])
+    assert found.names == ("lambda", "alpha", "beta", "gamma", "delta")
     printed = [0.015574, 0.083453, 0.260540, 0.071724, -0.041688]
-    np.testing.assert_allclose(found.params, printed, atol=SIX_DECIMALS)
+    np.testing.assert_allclose(found.params, printed, atol=PRINTED[6])
     printed = [0.000736, 0.014809, 0.018787, 0.013506, 0.011308]
-    np.testing.assert_allclose(found.std_errors, printed, atol=SIX_DECIMALS)
+    np.testing.assert_allclose(found.std_errors, printed, atol=PRINTED[6])
 
 
 # ---- invariances --------------------------------------------------------------------------------

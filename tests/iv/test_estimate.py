@@ -13,7 +13,7 @@ from mlinstruments._core.exceptions import InputError
 from mlinstruments._core.sandwich import CovarianceSpec
 from mlinstruments.iv.estimate import kclass
 from tests.designs import strong
-from tests.tolerances import ROUNDING, SOLVE
+from tests.tolerances import ROOT, ROUNDING, SOLVE
 
 DESIGNS = {1: strong(n=180, d=1, seed=1), 2: strong(n=180, d=2, seed=2)}
 MODELS = {
@@ -146,14 +146,48 @@ def test_the_scale_of_weights_does_not_matter():
     np.testing.assert_allclose(first.cov, second.cov, rtol=ROUNDING)
 
 
-def test_redundant_instruments_are_dropped():
+UNITS = {  # of the outcome, the control, the endogenous regressors, the instruments
+    "instruments": (1, 1, [1, 1], [1e8, 1, 1e-8]),
+    "treatments": (1, 1, [1e8, 1e-8], [1, 1, 1]),
+    "outcome, control": (1e8, 1e-8, [1, 1], [1, 1, 1]),
+    "all": (1e-6, 1e8, [1e4, 1e-5], [1e-5, 1e3, 1e9]),
+}
+
+
+@pytest.mark.parametrize("covariance", ["unadjusted", "robust", "two ways"])
+@pytest.mark.parametrize("case", UNITS)
+@pytest.mark.parametrize("d", [1, 2])
+@pytest.mark.parametrize("model", MODELS)
+def test_units_change_units_only(model, d, case, covariance):
+    design, model = DESIGNS[d], MODELS[model][0]()
+    y, X, D, W = design.data
+    of_y, of_x, of_d, of_w = UNITS[case]
+    of_d = np.array(of_d[:d])
+    _, (clusters, cov_type, bandwidth) = options(covariance, design)
+    settings = {"clusters": clusters, "cov_type": cov_type, "bandwidth": bandwidth}
+    expected = model.fit(y, X, D, W, **settings)
+    found = model.fit(of_y * y, X * [1, of_x], of_d * D, W * of_w, **settings)
+    back = np.concatenate([[1, of_x], of_d]) / of_y
+    np.testing.assert_allclose(found.params * back, expected.params, rtol=SOLVE)
+    np.testing.assert_allclose(found.std_errors * back, expected.std_errors, rtol=SOLVE)
+    if model._uses_instruments:
+        np.testing.assert_allclose(found.first_stage.f, expected.first_stage.f, rtol=SOLVE)
+        for value in (0.0, 0.7):
+            one = found.anderson_rubin(value / of_d * of_y)
+            assert one.statistic == pytest.approx(
+                expected.anderson_rubin(value).statistic, rel=ROOT
+            )
+
+
+@pytest.mark.parametrize("model", [TSLS, LIML])
+def test_redundant_instruments_are_dropped(model):
     y, X, D, W = DESIGNS[1].data
     court = np.array(list("abc"))[np.arange(len(y)) % 3]
     doubled = W.assign(sum=W["w1"] + W["w2"], court=court)
     plain = W.assign(b=court == "b", c=court == "c")
-    np.testing.assert_allclose(
-        TSLS().fit(y, X, D, doubled).cov, TSLS().fit(y, X, D, plain).cov, rtol=SOLVE
-    )
+    found, expected = (model().fit(y, X, D, instruments) for instruments in (doubled, plain))
+    np.testing.assert_allclose(found.cov, expected.cov, rtol=SOLVE)
+    assert found.first_stage.n_instruments == expected.first_stage.n_instruments == 5
 
 
 @pytest.mark.parametrize("model", [TSLS, LIML])

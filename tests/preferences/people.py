@@ -16,7 +16,13 @@ from mlinstruments.preferences.choices import AllocationChoices
 from mlinstruments.preferences.design import Design
 from mlinstruments.preferences.likelihood import log_probabilities
 
+# Data that are not part of the project lie beside it: <repository>/../shared/data.
 DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
+
+
+def printed(result: Any) -> str:
+    """What a result prints, on one line: notes may be broken anywhere."""
+    return " ".join(str(result).split())
 
 
 def grid_sets(names: tuple[str, ...] = ("kappa", "alpha", "beta")) -> Design:

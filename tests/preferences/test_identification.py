@@ -17,11 +17,10 @@ from mlinstruments.preferences import (
     simulate_choices,
 )
 from mlinstruments.preferences.design import Design, centred
-from mlinstruments.preferences.identification import (
-    identify,
-    is_separated,
-    rationalising_intervals,
-)
+from mlinstruments.preferences.identification import identify
+from mlinstruments.preferences.separation import is_separated, rationalising_intervals
+
+from .people import printed
 
 GRID = default_grid()
 ALL = ("kappa", "alpha", "beta")
@@ -110,7 +109,7 @@ def test_without_identification_nothing_is_printed() -> None:
     fit = PreferenceLogit().fit(every_strategy(GRID[:1]))
     assert fit.params.isna().all()
     assert fit.std_errors.isna().all()
-    assert "Not identified" in str(fit)
+    assert "Not identified" in printed(fit)
     for method in ("delta", "fieller", "bootstrap"):
         with pytest.raises(NotIdentifiedError, match="cannot be told apart"):
             fit.conf_int(method=method)
@@ -129,7 +128,7 @@ def test_the_interval_of_a_deterministic_agent_contains_its_kappa(kappa: float) 
     low, high = report.intervals["kappa"]
     assert low - 1e-9 <= kappa <= high + 1e-9
     assert fit.params.isna().all()
-    assert "kappa in [" in str(fit)
+    assert "kappa in [" in printed(fit)
 
 
 @pytest.mark.parametrize("kappa", [0.05, 0.25, 0.35, 0.6])
@@ -168,11 +167,48 @@ def test_an_agent_who_errs_once_is_not_separated() -> None:
     assert identify(design).identified
 
 
-def test_an_agent_who_minimises_has_no_rationalising_interval() -> None:
-    fit = PreferenceLogit(parameters=()).fit(best_player(GRID, (0.0, 0.0, 0.0), sign=-1.0))
-    assert not fit.identification.identified
-    assert not fit.identification.intervals
+@pytest.mark.parametrize("names", [(), ("kappa",), ALL])
+def test_an_agent_who_minimises_is_said_to_do_so(names: tuple[str, ...]) -> None:
+    fit = PreferenceLogit(parameters=names).fit(best_player(GRID, (0.0, 0.0, 0.0), sign=-1.0))
+    report = fit.identification
+    assert report.separated
+    assert report.intervals is None
+    assert report.minimised
     assert fit.params.isna().all()
+    assert "each is a worst one" in report.reason
+    assert "only a negative scale" in printed(fit)
+    assert "some preference explains every one of them" not in printed(fit)
+
+
+@pytest.mark.parametrize("names", [(), ("kappa",), ALL])
+def test_an_agent_who_maximises_is_not(names: tuple[str, ...]) -> None:
+    report = identify(best_player(GRID, (0.0, 0.0, 0.0)).design(HomoMoralis(names)))
+    assert report.separated
+    assert not report.minimised
+    assert list(report.intervals or {}) == list(names)
+    assert "some preference explains every one of them" in report.reason
+    assert ("Values that rationalise" in report.reason) == bool(names)
+
+
+def test_choices_that_neither_maximise_nor_minimise_but_are_separated() -> None:
+    """The second set is chosen from one way only; what the scale is the first set tells."""
+    z = np.array([[[1.0, 0.0], [0.0, 0.0]], [[0.0, 1.0], [0.0, 0.0]]])
+    sets, action = np.array([0, 0, 0, 1]), np.array([0, 0, 1, 0])
+    names = (("a", "b"),) * 2
+    design = Design(z, np.ones((2, 2), bool), ("w",), sets, action, np.ones(4), {}, names)
+    report = identify(design)
+    assert report.separated
+    assert report.intervals is None
+    assert not report.minimised
+    assert "no finite estimate of w" in report.reason
+    assert "deterministic" not in report.reason
+
+
+def test_individual_minimisers_of_payoffs_are_not_rationalised() -> None:
+    data = best_player(GRID, (0.0, 0.0, 0.0), sign=-1.0)
+    fits = PreferenceLogit(parameters=()).individuals(data)
+    assert fits["status"].tolist() == ["separated"]
+    assert fits["rationalised"].tolist() == [False]
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -212,7 +248,7 @@ def test_a_scale_that_is_not_positive_prints_no_kappa() -> None:
     fit = PreferenceLogit(parameters=("kappa",)).fit(data)
     assert fit.identification.scale_positive is False
     assert fit.params.isna().all()
-    assert "the scale is not positive" in str(fit)
+    assert "the scale is not positive" in printed(fit)
     with pytest.raises(NotIdentifiedError, match="scale is not positive"):
         fit.wald_test(kappa=0)
 

@@ -25,10 +25,11 @@ from mlinstruments.preferences.incentives import (
     marginal_effect,
 )
 from mlinstruments.preferences.results import PreferenceResults
+from tests.tolerances import ROUNDING
+
+from .people import printed
 
 GRID = default_grid()
-# The same sums in another order.
-ROUNDING = 1e-9
 
 
 @pytest.fixture(scope="module")
@@ -254,7 +255,7 @@ def test_without_identification_the_model_free_ones_remain() -> None:
     assert np.isfinite(made["regret"].estimate)
     assert np.isnan(made["spearman"].estimate)  # every share is zero
     assert "deterministic" in made.reason
-    assert "Model-based measures: none" in str(made)
+    assert "Model-based measures: none" in printed(made)
 
 
 def test_a_negative_scale_says_so() -> None:
@@ -304,8 +305,8 @@ def test_reading(found: IncentiveSensitivity) -> None:
     assert frame.columns.tolist() == ["estimate", "std_error", "pvalue", "df", "at_random"]
     assert frame.index[0] == "lambda"
     assert frame.index[-1] == "equal_rates[ug]"
-    text = str(found)
+    text = printed(found)
     for word in ("Best-response rate", "own-payoff gap", "clustered by 18 protocols", "chi2(35)"):
         assert word in text
-    assert repr(found) == text
+    assert repr(found) == str(found)
     assert "<table>" in found._repr_html_()

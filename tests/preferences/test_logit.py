@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from itertools import product
 
@@ -26,14 +27,7 @@ from mlinstruments.preferences.inference import (
 from mlinstruments.preferences.likelihood import likelihood, maximise, scores
 from mlinstruments.preferences.logit import fit_design
 from mlinstruments.preferences.simulate import simulate_choices
-
-# Central differences of step h err by h^2 of the third derivative plus EPS / h of the value.
-DERIVATIVE = 1e-5
-# BFGS stops at a gradient of 1e-6 of a log-likelihood with curvature of order one (scaled).
-OPTIMISER = 1e-4
-# Two Newton methods, both settled: the square root of 1e-16 of the log-likelihood, relative.
-NEWTON = 1e-6
-ROUNDING = 1e-10
+from tests.tolerances import DIFFERENCE, NEWTON, OPTIMISER, ROUNDING, SOLVE
 
 GRID = default_grid()
 
@@ -100,9 +94,9 @@ def test_likelihood_and_its_derivatives(fit: PreferenceResults) -> None:
             likelihood(design.z, design.available, design.counts(), theta + s * e) for s in (1, -1)
         )
         slope = (up.value - down.value) / (2 * step)
-        assert here.gradient[j] == pytest.approx(slope, rel=DERIVATIVE)
+        assert here.gradient[j] == pytest.approx(slope, rel=DIFFERENCE)
         curvature = (up.gradient - down.gradient) / (2 * step)
-        np.testing.assert_allclose(here.hessian[j], curvature, rtol=DERIVATIVE)
+        np.testing.assert_allclose(here.hessian[j], curvature, rtol=DIFFERENCE)
     np.testing.assert_allclose(design.count @ scores(design, theta), here.gradient, rtol=ROUNDING)
 
 
@@ -197,19 +191,91 @@ def test_clustered_covariance_by_brute_force(fit: PreferenceResults) -> None:
     np.testing.assert_allclose(fit.theta_cov, expected, rtol=1e-8)
 
 
-def test_two_way_clusters_by_brute_force(data: ChoiceData) -> None:
-    found = PreferenceLogit().fit(data, clusters=("subject", "protocol_id"))
-    design, theta = found.design, found.theta
-    weighted = scores(design, theta) * design.count[:, None]
-    subject, protocol = design.labels["subject"], design.labels["protocol_id"]
-    middle = np.zeros((4, 4))
+TWO_WAYS = ("subject", "protocol_id")
+
+
+def two_way_by_brute_force(fit: PreferenceResults) -> np.ndarray:
+    """Sums over subjects and over protocols, less those over both; it may be indefinite."""
+    design, m = fit.design, len(fit.names)
+    weighted = scores(design, fit.theta) * design.count[:, None]
+    subject, protocol = (design.labels[name] for name in TWO_WAYS)
+    middle = np.zeros((m, m))
     for sign, keys in ((1, [subject]), (1, [protocol]), (-1, [subject, protocol])):
-        sums = pd.DataFrame(weighted).groupby([*keys]).sum().to_numpy()
+        sums = pd.DataFrame(weighted).groupby(keys).sum().to_numpy()
         middle += sign * sums.T @ sums
-    n = design.n_choices
-    bread = np.linalg.inv(likelihood(design.z, design.available, design.counts(), theta).hessian)
-    expected = bread @ middle @ bread * (n - 1) / (n - 4) * 12 / 11
-    np.testing.assert_allclose(found.theta_cov, expected, rtol=1e-8)
+    here = likelihood(design.z, design.available, design.counts(), fit.theta)
+    bread = np.linalg.inv(here.hessian)
+    n, least = design.n_choices, min(len(np.unique(subject)), len(np.unique(protocol)))
+    return np.asarray(bread @ middle @ bread * (n - 1) / (n - m) * least / (least - 1))
+
+
+def test_two_way_clusters_by_brute_force() -> None:
+    found = PreferenceLogit().fit(log(draws=5, seed=3), clusters=TWO_WAYS)
+    np.testing.assert_allclose(found.theta_cov, two_way_by_brute_force(found), rtol=SOLVE)
+
+
+def small_log(seed: int) -> ChoiceData:
+    """Four subjects, nine protocols, one choice each: too little for two ways of clustering."""
+    return simulate_choices(GRID[::2], scale=0.05, kappa=0.3, subjects=4, random_state=seed)
+
+
+@pytest.mark.parametrize("names", [("kappa",), ("kappa", "beta"), ("kappa", "alpha", "beta")])
+def test_two_way_covariances_are_never_indefinite(names: tuple[str, ...]) -> None:
+    indefinite = 0
+    for seed in range(8):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            found = PreferenceLogit(names).fit(small_log(seed), clusters=TWO_WAYS)
+        if not found.identification.identified:
+            continue
+        raw = two_way_by_brute_force(found)
+        below = np.linalg.eigvalsh(raw)[0] < 0
+        assert any("not positive semi-definite" in str(w.message) for w in caught) == below
+        smallest = np.linalg.eigvalsh(found.theta_cov)[0]
+        assert smallest > -SOLVE * np.trace(found.theta_cov)
+        assert found.std_errors.notna().all()
+        if below:  # only added to, in every direction
+            added = np.linalg.eigvalsh(found.theta_cov - raw)
+            assert added[0] > -SOLVE * added[-1]
+            indefinite += 1
+        else:
+            np.testing.assert_allclose(found.theta_cov, raw, rtol=SOLVE)
+    assert indefinite >= 2
+
+
+@pytest.mark.filterwarnings("ignore:only . clusters")
+def test_a_variance_of_nothing_is_no_certainty() -> None:
+    """With one coefficient a negative variance has nothing left once it is mended."""
+    with pytest.warns(AssumptionWarning, match="not positive semi-definite"):
+        found = PreferenceLogit(()).fit(
+            simulate_choices(GRID[::4], scale=0.05, kappa=0.3, subjects=4), clusters=TWO_WAYS
+        )
+    assert found.theta_cov[0, 0] == 0
+    assert found.std_errors.isna().all()
+    assert found.conf_int().isna().all().all()
+    assert "nan" not in str(found)
+
+
+@pytest.mark.filterwarnings("ignore::mlinstruments._core.exceptions.AssumptionWarning")
+def test_no_test_in_a_direction_without_variance() -> None:
+    found = PreferenceLogit().fit(small_log(2), clusters=TWO_WAYS)
+    values = dict.fromkeys(found.names, 0.0)
+    with pytest.raises(InputError, match="cluster one way"):
+        found.wald_test(**values)
+    with pytest.raises(InputError, match="cluster one way"):
+        found.test_equal(found)
+
+
+def test_the_mended_covariance_does_not_depend_on_units() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", AssumptionWarning)
+        found = PreferenceLogit().fit(small_log(2), clusters=TWO_WAYS)
+        factor = np.array([1.0, 1e4, 1e-3, 1.0])
+        other = replace(found.design, z=found.design.z * factor)
+        theta = found.theta / factor
+        at = likelihood(other.z, other.available, other.counts(), theta)
+        again = coefficient_covariance(other, theta, at, found.clusters)
+    np.testing.assert_allclose(again * np.outer(factor, factor), found.theta_cov, rtol=SOLVE)
 
 
 def test_clusters_of_one_choice_are_robust_errors(data: ChoiceData) -> None:
@@ -277,7 +343,8 @@ def test_intervals_without_clusters_are_normal(data: ChoiceData) -> None:
 
 def test_few_clusters_widen_every_interval(data: ChoiceData, fit: PreferenceResults) -> None:
     assert fit.df == 11
-    both = PreferenceLogit().fit(data, clusters=["subject", "protocol_id"])
+    with pytest.warns(AssumptionWarning, match="two-way"):
+        both = PreferenceLogit().fit(data, clusters=["subject", "protocol_id"])
     assert both.df == 11
     pieces = fieller(fit.theta, fit.theta_cov, 1, 0.95, df=11)
     assert fit.conf_int(method="fieller").loc["kappa"].tolist() == list(pieces[0])
@@ -494,6 +561,8 @@ def test_questions_that_have_no_answer(data: ChoiceData, fit: PreferenceResults)
     alone = PreferenceLogit().fit(data.select(protocol_id=GRID[0].id))
     with pytest.raises(NotIdentifiedError, match="no test"):
         fit.test_equal(alone)
+    with pytest.raises(NotIdentifiedError, match="no test"):
+        alone.lr_test(PreferenceLogit(()).fit(data.select(protocol_id=GRID[0].id)))
 
 
 def test_probabilities_are_counts_but_cannot_be_drawn_one_by_one() -> None:

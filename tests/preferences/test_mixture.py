@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from dataclasses import replace
+from itertools import permutations
 
 import numpy as np
 import pytest
@@ -21,15 +22,10 @@ from mlinstruments.preferences.mixture_likelihood import (
     subject_counts,
 )
 from mlinstruments.preferences.mixture_search import climb, em, random_starts
+from tests.tolerances import DIFFERENCE, MIXTURE, ROUNDING, SOLVE
 
-from .people import bruhin_fehr_schunk, grid_sets, permuted, scaled, simulate
+from .people import bruhin_fehr_schunk, grid_sets, permuted, printed, scaled, simulate
 
-# Newton stops where a step could gain 1e-15 of the log-likelihood L, of order 1e3: estimates are
-# within sqrt(2e-12) = 1.4e-6 standard errors, and the last step, which is quadratic, does better.
-ESTIMATE = 1e-6
-# Central differences of step h = 1e-5 of a function of order 1e3: rounding EPS L / h = 2e-8, and
-# truncation h^2 times a third derivative of order 1e3.
-DIFFERENCE = 1e-5
 SECONDS_FOR_THREE_TYPES = 20.0
 
 # Two types, on 40 and 60 percent of subjects.
@@ -125,8 +121,8 @@ def test_standard_errors_match_the_spread_of_estimates():
 def test_one_type_is_preference_logit(two_types):
     one = fit_mixture(two_types, 1)
     fit = PreferenceLogit().fit(AllocationChoices(two_types), clusters="subject")
-    np.testing.assert_allclose(one.params.loc[1], fit.params, rtol=ESTIMATE)
-    np.testing.assert_allclose(one.std_errors.loc[1], fit.std_errors, rtol=ESTIMATE)
+    np.testing.assert_allclose(one.params.loc[1], fit.params, rtol=MIXTURE)
+    np.testing.assert_allclose(one.std_errors.loc[1], fit.std_errors, rtol=MIXTURE)
     assert one.loglik == pytest.approx(fit.loglik, rel=1e-12)
     assert (one.entropy, one.nec) == (0.0, 1.0)
 
@@ -135,10 +131,10 @@ def test_one_type_is_preference_logit(two_types):
 
 
 def _assert_same(a, b, errors: bool = True):
-    np.testing.assert_allclose(a.params, b.params, rtol=ESTIMATE, atol=ESTIMATE)
-    np.testing.assert_allclose(a.shares, b.shares, rtol=ESTIMATE)
+    np.testing.assert_allclose(a.params, b.params, rtol=MIXTURE, atol=MIXTURE)
+    np.testing.assert_allclose(a.shares, b.shares, rtol=MIXTURE)
     if errors:
-        np.testing.assert_allclose(a.std_errors, b.std_errors, rtol=10 * ESTIMATE)
+        np.testing.assert_allclose(a.std_errors, b.std_errors, rtol=10 * MIXTURE)
 
 
 def test_order_of_rows_and_names_of_subjects_do_not_matter(two_types):
@@ -147,27 +143,77 @@ def test_order_of_rows_and_names_of_subjects_do_not_matter(two_types):
     other = fit_mixture(permuted(replace(two_types, labels={"id": named})), 2, subject="id")
     _assert_same(fit, other)
     assert other.loglik == pytest.approx(fit.loglik, rel=1e-12)
-    np.testing.assert_allclose(other.posteriors.loc["s7"], fit.posteriors.loc[7], atol=ESTIMATE)
+    np.testing.assert_allclose(other.posteriors.loc["s7"], fit.posteriors.loc[7], atol=MIXTURE)
 
 
 def test_units_of_payoffs_only_change_the_scale(two_types):
     fit = fit_mixture(two_types, 2)
     other = fit_mixture(replace(two_types, z=two_types.z * 1000), 2)
     assert other.loglik == pytest.approx(fit.loglik, rel=1e-12)
-    np.testing.assert_allclose(other.params["lambda"] * 1000, fit.params["lambda"], rtol=ESTIMATE)
-    np.testing.assert_allclose(other.params["kappa"], fit.params["kappa"], atol=ESTIMATE)
+    np.testing.assert_allclose(other.params["lambda"] * 1000, fit.params["lambda"], rtol=MIXTURE)
+    np.testing.assert_allclose(other.params["kappa"], fit.params["kappa"], atol=MIXTURE)
 
 
-def test_types_permuted_change_nothing(two_types):
-    data = subject_counts(two_types, "subject")
-    types = Types(np.array([[1.0, 0.5, -0.2, 0.1], [2.0, 0.0, 0.3, 0.2]]), np.log([0.3, 0.7]))
-    swapped = Types(types.theta[::-1], types.log_shares[::-1])
+THIRD = scaled(0.2, 0.3, 0.0, 0.5)
+ORDERS = list(permutations(range(3)))
+
+
+@pytest.fixture(scope="module")
+def three_types() -> Design:
+    return simulate(grid_sets(), [SELFISH] * 60 + [MORAL] * 90 + [THIRD] * 40, draws=2, seed=2)
+
+
+def _in_order(types: Types, order: tuple[int, ...]) -> Types:
+    return Types(types.theta[list(order)], types.log_shares[list(order)])
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_likelihood_and_posteriors_permute_with_types(three_types, order):
+    data = subject_counts(three_types, "subject")
+    theta = np.random.default_rng(0).normal(size=(3, 4))
+    types = Types(theta, np.log([0.5, 0.3, 0.2]))
     value, tau = expectation(data, types)
-    other, reversed_tau = expectation(data, swapped)
-    assert other == pytest.approx(value, rel=1e-14)
-    np.testing.assert_allclose(reversed_tau[:, ::-1], tau)
-    one, two = (climb(data, em(data, t).types) for t in (types, swapped))
-    assert one.loglik == pytest.approx(two.loglik, rel=1e-12)
+    other, moved = expectation(data, _in_order(types, order))
+    assert other == pytest.approx(value, rel=ROUNDING)
+    np.testing.assert_allclose(moved, tau[:, order], rtol=SOLVE, atol=ROUNDING)
+    # Gradients in theta are those of the same types; in shares a last type is always the base.
+    one, two = (
+        derivatives(data, at, expectation(data, at)[1])[0][:12].reshape(3, 4)
+        for at in (types, _in_order(types, order))
+    )
+    np.testing.assert_allclose(two, one[list(order)], rtol=SOLVE, atol=SOLVE)
+
+
+@pytest.mark.parametrize("order", ORDERS[1:])
+def test_starts_with_types_in_another_order_end_in_the_same_fit(three_types, order, monkeypatch):
+    """Estimates, errors, log-likelihood, posteriors and what the search found, sorted by share."""
+    fit = fit_mixture(three_types, 3, 6)
+    search = "mlinstruments.preferences.mixture_search.random_starts"
+    monkeypatch.setattr(
+        search, lambda *args: [_in_order(start, order) for start in random_starts(*args)]
+    )
+    other = fit_mixture(three_types, 3, 6)
+    assert fit.shares.is_monotonic_decreasing
+    assert other.loglik == pytest.approx(fit.loglik, rel=ROUNDING)
+    _assert_same(fit, other)
+    np.testing.assert_allclose(other.share_std_errors, fit.share_std_errors, rtol=10 * MIXTURE)
+    np.testing.assert_allclose(other.posteriors, fit.posteriors, atol=MIXTURE)
+    np.testing.assert_allclose(other.local_optima, fit.local_optima, rtol=10 * MIXTURE)
+    for criterion in ("aic", "bic", "icl", "nec"):
+        assert getattr(other, criterion) == pytest.approx(getattr(fit, criterion), rel=MIXTURE)
+    assert [r.rank for r in other.identifications] == [r.rank for r in fit.identifications]
+
+
+def test_labels_posteriors_and_estimates_belong_together(three_types):
+    """Type 1 has the largest share, and its posteriors are highest where its parameters fit."""
+    fit = fit_mixture(three_types, 3, 6)
+    kinds = np.repeat([SELFISH, MORAL, THIRD], [60, 90, 40], axis=0)  # of every subject
+    for k in fit.shares.index:
+        members = fit.posteriors[k].to_numpy() > 0.9
+        true = kinds[members].mean(axis=0)
+        assert fit.shares[k] == pytest.approx(fit.posteriors[k].mean(), abs=MIXTURE)
+        error = fit.params.loc[k, "kappa"] - true[1] / true[0]
+        assert np.abs(error) < 4 * fit.std_errors.loc[k, "kappa"]  # once in 5,000 seeds
 
 
 @pytest.mark.parametrize("m", [2, 5])
@@ -185,7 +231,7 @@ def test_subjects_copied_leave_estimates_alone(two_types, m):
     factor = (n - 1) / (n - p) * S / (S - 1)
     copied_factor = (m * n - 1) / (m * n - p) * m * S / (m * S - 1)
     expected = fit.std_errors * np.sqrt(copied_factor / factor / m)
-    np.testing.assert_allclose(other.std_errors, expected, rtol=10 * ESTIMATE)
+    np.testing.assert_allclose(other.std_errors, expected, rtol=10 * MIXTURE)
 
 
 def test_counts_equal_rows(two_types):
@@ -266,7 +312,7 @@ def test_a_deterministic_type_prints_no_parameters():
     assert fit.params.loc[2].isna().all()
     assert fit.std_errors.loc[2].isna().all()
     assert fit.identifications[1].separated
-    assert "Type 2 not identified: the choices are deterministic" in str(fit)
+    assert "Type 2 not identified: the choices are deterministic" in printed(fit)
     low, high = fit.identifications[1].intervals["kappa"]
     assert low <= 0.3 <= high
     assert fit.shares[2] == pytest.approx(1 / 3, abs=1e-6)
@@ -278,7 +324,7 @@ def test_a_type_against_its_utility_prints_no_parameters():
     assert fit.params.loc[1].notna().all()
     assert fit.params.loc[2].isna().all()
     assert fit.identifications[1].scale_positive is False
-    assert "the scale is not positive" in fit.summary.as_text()
+    assert "the scale is not positive" in printed(fit)
 
 
 def test_confounded_parameters_are_named(two_types):
@@ -286,7 +332,7 @@ def test_confounded_parameters_are_named(two_types):
     z[..., 3] = z[..., 1] + z[..., 2]
     fit = fit_mixture(replace(two_types, z=z), 2)
     assert fit.params.isna().all().all()
-    assert "kappa, alpha and beta cannot be told apart" in str(fit)
+    assert "kappa, alpha and beta cannot be told apart" in printed(fit)
     assert np.isfinite(fit.loglik)
 
 

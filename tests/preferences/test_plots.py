@@ -136,7 +136,7 @@ def test_curve(fit: PreferenceResults) -> None:
     assert low == -high
     again = plot_choice_curve(agent(-0.1), ax=ax)
     assert again is ax
-    assert "not identified" in ax.get_title()
+    assert words(ax) == ["no fitted curve: not identified"]
     with pytest.raises(InputError, match="bins must be"):
         plot_choice_curve(fit, bins=1)
 

@@ -371,7 +371,7 @@ def test_cut_off_log_read_partially(rows, expected, tmp_path):
 BAD_ROWS = {
     "unknown game": ({"game": "chicken", "protocol_id": "c"}, "game must be one of"),
     "payoff order": ({"T": 1, "protocol_id": "c"}, r"must satisfy T > R > P > S"),
-    "payoff text": ({"T": "many", "protocol_id": "c"}, "could not convert"),
+    "payoff text": ({"T": "many", "protocol_id": "c"}, "T must be a number; got 'many'"),
     "payoffs of another": ({"S": 5}, "appears with two different games or payoffs"),
     "unknown status": ({"status": "maybe"}, "status 'maybe' is unknown"),
     "no status": ({"status": None}, "status .* is unknown"),

@@ -11,11 +11,11 @@ import pandas as pd
 from mlinstruments._core.exceptions import InputError, MissingRowsWarning
 from mlinstruments._core.warn import warn_user
 from mlinstruments.games.protocols import Protocol, protocols_from_rows
+from mlinstruments.preferences.columns import PAYOFFS
+from mlinstruments.preferences.excluded import STATUSES
 from mlinstruments.preferences.readers import as_pandas, shown, where
 
 Parser = Callable[[str], tuple[str, Any]]
-STATUSES = ("ok", "refusal", "ambiguous", "parse_error")
-PAYOFFS = ("T", "R", "P", "S")
 
 
 def digits(text: str) -> tuple[str, str | None]:

@@ -49,6 +49,17 @@ def read_edsl(
     ------
     InputError
         Naming a column that is missing, or the row.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from mlinstruments.games import Protocol
+    >>> from mlinstruments.preferences.logs import read_edsl
+    >>> results = pd.DataFrame({"scenario.protocol_id": ["a"], "agent.agent_name": ["ann"],
+    ...                         "model.model": ["toy"], "answer.choice": ["01"]})
+    >>> found = read_edsl(results, "choice", [Protocol("tg", 80, 50, 30, 20, id="a")])
+    >>> found[["subject", "model", "status", "strategy"]].iloc[0].tolist()
+    ['ann', 'toy', 'ok', '01']
     """
     table, source = _edsl_table(results)
     asked = [answers] if isinstance(answers, str) else list(answers)

@@ -41,6 +41,15 @@ def read_inspect(path: Any, parse: Parser, protocols: Any = None) -> pd.DataFram
         Where the log holds no samples, or a sample names no known protocol.
     MissingExtraError
         Where inspect_ai is not installed.
+
+    Examples
+    --------
+    Answers that are bare digits, of a log whose samples' metadata name the protocol:
+
+    >>> from mlinstruments.games import default_grid
+    >>> from mlinstruments.preferences.logs import read_inspect
+    >>> from mlinstruments.preferences.logs.answers import digits
+    >>> read_inspect("log.eval", parse=digits, protocols=default_grid())  # doctest: +SKIP
     """
     log, source = _inspect_log(path)
     if not log.samples:

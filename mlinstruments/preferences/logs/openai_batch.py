@@ -35,7 +35,7 @@ def read_openai_batch(
         From the text of an answer to (status, choice). Refusals, and answers the server's filter
         withheld, are counted as such without being parsed.
     partial : bool
-        As in :func:`mlinstruments.preferences.readers.read_table`.
+        Keep the readable lines of a damaged file, with a warning that counts the others.
 
     Returns
     -------
@@ -47,6 +47,22 @@ def read_openai_batch(
     ------
     InputError
         Naming the line: a custom_id that is unknown or answered twice.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> import json, pathlib, tempfile
+    >>> from mlinstruments.preferences.logs import read_openai_batch
+    >>> from mlinstruments.preferences.logs.answers import digits
+    >>> body = {"model": "toy", "choices": [{"message": {"content": "10"}}]}
+    >>> line = {"custom_id": "r1", "response": {"status_code": 200, "body": body}}
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "batch_output.jsonl"
+    >>> _ = path.write_text(json.dumps(line))
+    >>> asked = pd.DataFrame([{"custom_id": "r1", "protocol_id": "a", "game": "tg",
+    ...                        "T": 80, "R": 50, "P": 30, "S": 20}])
+    >>> found = read_openai_batch(path, asked, parse=digits)
+    >>> found[["model", "status", "strategy"]].iloc[0].tolist()
+    ['toy', 'ok', '10']
     """
     paths = [path] if isinstance(path, str | Path) else list(path)
     asked = as_pandas(requests, "requests")

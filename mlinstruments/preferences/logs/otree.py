@@ -54,6 +54,19 @@ def read_otree(
     ------
     InputError
         Naming a column that is missing, or the line.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> from mlinstruments.games import Protocol
+    >>> from mlinstruments.preferences.logs import read_otree
+    >>> columns = "participant.code,session.code,tg.1.player.trust,tg.1.player.reciprocate"
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "all_apps_wide.csv"
+    >>> _ = path.write_text(columns + "\\nann,s1,1,0\\n")
+    >>> protocols = [Protocol("tg", 80, 50, 30, 20, id="a")]
+    >>> found = read_otree(path, "tg", ["trust", "reciprocate"], protocols, {1: "a"})
+    >>> found[["subject", "node", "action"]].to_numpy().tolist()
+    [['ann', 0, 1], ['ann', 1, 0]]
     """
     wide = read_table(path, text=True)
     needed = [*fields, *beliefs, *([protocol] if isinstance(protocol, str) else [])]
