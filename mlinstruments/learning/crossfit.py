@@ -128,11 +128,12 @@ def _remove_explained(values: FloatArray, recentre: Engine, rows: IntArray, task
     A learner that shrinks finds a part of it at a time, and what it leaves would pose as an
     instrument. So the rest is learned again for as long as the rows held out confirm it.
     """
-    used = np.concatenate([rows, task.out])
+    used = np.union1d(rows, task.out)
+    held_out = np.searchsorted(used, task.out)
     for k in range(PASSES):
         inner = FoldTask(values[:, None], (rows,), used, task.seed)
         explained = recentre.fit(inner).predictions[0, 0]
-        if k > 0 and _t_ratio(explained[len(rows) :], values[task.out]) < CONFIRMED:
+        if k > 0 and _t_ratio(explained[held_out], values[task.out]) < CONFIRMED:
             return
         values[used] -= explained
 
