@@ -1,9 +1,15 @@
 """What do preference estimates cost beside other libraries? Every ratio is from this one run.
 
 Times are CPU seconds of this process (wall seconds of its own for biogeme), the least of several
-runs. The likelihood is the same in every comparison and checked to be. Three times of ours: Newton
-on the counts by choice set; estimates with identification report and standard errors from choice
-sets; and all of it from checked rows.
+runs. The other library is timed from arrays ready to be maximised over, one row a choice, to its
+fitted result. Ours is timed three times, on the same choices:
+
+- ``maximise``: from counts by choice set to coefficients and log-likelihood;
+- ``estimates``: from choice sets to the same with identification report and standard errors;
+- ``fit``: the whole of ``PreferenceLogit.fit`` from a checked log of one row a strategy: beliefs,
+  choice sets, regressors, counts, report, estimates, standard errors.
+
+Log-likelihoods of both sides are checked to be equal.
 
 Run ``python benchmarks/preference_mle.py [--quick | --full] [--bfs PATH] [--biogeme PYTHON]``.
 """
@@ -12,11 +18,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import resource
 import subprocess
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +31,7 @@ import numpy as np
 import pandas as pd
 import statsmodels.api as sm
 from scipy import optimize
+from statsmodels.discrete.conditional_models import ConditionalLogit
 
 from mlinstruments.games import default_grid
 from mlinstruments.games.utility import choice_probabilities
@@ -91,9 +99,10 @@ class Row:
 
 
 def cpu(function: Callable[[], Any], repeats: int, inner: int = 1) -> tuple[float, Any]:
-    """Least CPU seconds of one call over ``repeats`` runs of ``inner`` calls, and the result."""
+    """Least CPU seconds of a call, the first or one of ``repeats`` x ``inner``, and the result."""
+    begin = time.process_time()
     found = function()
-    best = np.inf
+    best = time.process_time() - begin
     for _ in range(repeats):
         begin = time.process_time()
         for _ in range(inner):
@@ -120,21 +129,21 @@ def limited(task: str, ours: float, most: float, full_size: bool) -> Row:
 def three_ways(
     name: str, data: ChoiceData, unit: str, other: float, repeats: int, least: float | None
 ) -> tuple[list[Row], float]:
-    """Newton, estimates and all of it against the other's seconds; and our log-likelihood."""
+    """Three times of ours against the other's seconds; and our log-likelihood."""
     design = data.design(unit=unit)
     counts = design.counts()
     newton, (_, found) = cpu(
         lambda: maximise(design.z, design.available, counts), repeats, inner=20
     )
-    estimates, _ = cpu(lambda: fit_design(design), repeats, inner=3)
+    estimates, _ = cpu(lambda: fit_design(replace(design)), repeats, inner=3)
     model = PreferenceLogit(unit=unit)
     everything, fit = cpu(lambda: model.fit(data), repeats, inner=3)
     assert np.isclose(fit.loglik, found.value)
-    n = f"N={design.n_choices:,.0f}"
+    n = f"{design.n_choices:,.0f} choices"
     rows = [
-        against(f"Newton / {name}, {n}", newton, other, least),
-        against(f"estimates, errors, report / {name}, {n}", estimates, other),
-        against(f"from rows / {name}, {n}", everything, other),
+        against(f"maximise / {name}, {n}", newton, other, least),
+        against(f"estimates / {name}, {n}", estimates, other),
+        against(f"fit / {name}, {n}", everything, other),
     ]
     return rows, found.value
 
@@ -146,23 +155,45 @@ def binary_rows(design: Design) -> tuple[np.ndarray, np.ndarray]:
     return design.action[row].astype(float), x
 
 
-def against_statsmodels(repeats: int, draws: int) -> list[Row]:
-    """Nodes as binary choices, 42 a pass of the grid: the likelihood of statsmodels' Logit."""
-    data = simulate_choices(GRID, draws=draws, **TRUTH)
-    y, x = binary_rows(data.design(unit="node"))
+def against_statsmodels(subjects: int, repeats: int, least: float | None) -> list[Row]:
+    """Nodes as binary choices, 42 of each subject: the likelihood of statsmodels' Logit.
+
+    Also its GLM, given the same counts as we are: what is left is not the sufficient statistic's.
+    """
+    data = simulate_choices(GRID, subjects=subjects, **TRUTH)
+    design = data.design(unit="node")
+    y, x = binary_rows(design)
     seconds, found = cpu(lambda: sm.Logit(y, x).fit(disp=0), repeats)
-    rows, value = three_ways("statsmodels Logit", data, "node", seconds, repeats, 300)
+    rows, value = three_ways("statsmodels Logit", data, "node", seconds, repeats, least)
     assert np.isclose(value, found.llf)
+    kept = design.counts().sum(axis=1) > 0
+    shares, gaps = design.counts()[kept][:, ::-1], (design.z[:, 1] - design.z[:, 0])[kept]
+    binomial = sm.families.Binomial()
+    seconds, glm = cpu(lambda: sm.GLM(shares, gaps, family=binomial).fit(), repeats, inner=3)
+    assert np.allclose(glm.params, found.params, rtol=1e-5)
+    counted = f"maximise / statsmodels GLM from counts, {len(y):,} choices"
+    return [*rows, against(counted, rows[0].ours, seconds)]
+
+
+def against_conditional(subjects: int) -> list[Row]:
+    """Whole strategies: statsmodels' ConditionalLogit, one group a choice."""
+    data = simulate_choices(GRID, subjects=subjects, **TRUTH)
+    design = data.design()
+    group, alternative = np.nonzero(design.available[design.choice_set])
+    y = (alternative == design.action[group]).astype(float)
+    x = design.z[design.choice_set[group], alternative]
+    seconds, found = cpu(lambda: ConditionalLogit(y, x, groups=group).fit(disp=0), 0)
+    rows, value = three_ways("statsmodels ConditionalLogit", data, "strategy", seconds, 3, None)
+    assert np.isclose(value, found.llf, rtol=1e-6)
     return rows
 
 
-def against_scipy(repeats: int) -> list[Row]:
+def against_scipy(subjects: int, repeats: int) -> list[Row]:
     """Whole strategies row by row, gradient by differences, as one would write it first."""
-    data = simulate_choices(GRID, draws=556, **TRUTH)
+    data = simulate_choices(GRID, subjects=subjects, **TRUTH)
     design = data.design()
-    row = np.repeat(np.arange(len(design.count)), design.count.astype(int))
-    z, chosen = design.z[design.choice_set[row]], design.action[row]
-    closed = ~design.available[design.choice_set[row]]
+    z, chosen = design.z[design.choice_set], design.action
+    closed = ~design.available[design.choice_set]
 
     def loss(theta: np.ndarray) -> float:
         u = z @ theta
@@ -179,7 +210,7 @@ def against_scipy(repeats: int) -> list[Row]:
 
 def against_biogeme(python: str, repeats: int) -> list[Row]:
     """In its own environment; wall seconds, compilation included, as its user sees them."""
-    data = simulate_choices(GRID, draws=3, **TRUTH)
+    data = simulate_choices(GRID, subjects=3, **TRUTH)
     y, x = binary_rows(data.design(unit="node"))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "data.npz"
@@ -270,60 +301,64 @@ def mixture(name: str, data: AllocationChoices, starts: int, full_size: bool) ->
 # ---- a long log ---------------------------------------------------------------------------------
 
 
-def write_long_log(path: Path, rows: int) -> None:
-    """A parquet file of single choices, written block by block."""
+def write_long_logs(folder: Path, rows: int) -> dict[str, Path]:
+    """The same single choices as JSON lines, CSV and parquet, written block by block."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     rng = np.random.default_rng(0)
-    chances = [choice_probabilities(p, np.full(p.n_nodes, 0.5), 0.1, 0.25) for p in GRID]
-    writer, block = None, 500_000
-    for start in range(0, rows, block):
-        size = min(block, rows - start)
-        which = rng.integers(0, len(GRID), size)
-        strategy = np.empty(size, dtype=object)
-        for k, p in enumerate(GRID):
-            here = np.flatnonzero(which == k)
-            picked = rng.choice(len(p.strategies), size=len(here), p=chances[k])
-            strategy[here] = np.array(p.strategies, dtype=object)[picked]
-        columns: dict[str, Any] = {
-            "subject": (start + np.arange(size)) // 100,
-            "protocol_id": pa.DictionaryArray.from_arrays(which, [p.id for p in GRID]),
-            "game": pa.DictionaryArray.from_arrays(which // 6, ["spd", "tg", "ug"]),
-            **{n: np.array([getattr(p, n) for p in GRID])[which] for n in "TRPS"},
-            "strategy": pa.array(strategy, pa.string()),
-        }
-        table = pa.table(columns)
-        writer = writer or pq.ParquetWriter(path, table.schema)
-        writer.write_table(table)
-    if writer is not None:
-        writer.close()
-
-
-def long_log(rows: int) -> list[Row]:
-    """Read and fit, clustered by subject: wall seconds of each, and CPU seconds of both."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "long.parquet"
-        write_long_log(path, rows)
-        size = path.stat().st_size / 1e6
-        begin, busy = time.perf_counter(), time.process_time()
-        data = ChoiceData.read(path)
-        read = time.perf_counter() - begin
-        begin = time.perf_counter()
-        fit = PreferenceLogit(beliefs="uniform").fit(data, clusters="subject")
-        fitted, busy = time.perf_counter() - begin, time.process_time() - busy
-        begin = time.perf_counter()
-        fit.incentive_sensitivity()
-        measured = time.perf_counter() - begin
-    print(f"long log, {rows:,} rows, {size:.0f} MB:\n{fit.to_frame().round(5)}")
-    full_size = rows >= 10_000_000
-    return [
-        Row(f"read {rows:,} rows (wall)", read),
-        Row(f"fit {rows:,} rows, clustered (wall)", fitted),
-        Row(f"incentive sensitivity of {rows:,} rows (wall)", measured),
-        Row(f"read and fit {rows:,} rows (CPU, all threads)", busy),
-        limited(f"read and fit {rows:,} rows (wall)", read + fitted, 60.0, full_size),
+    paths = {ending: folder / f"long.{ending}" for ending in ("jsonl", "csv", "parquet")}
+    facts = [
+        {"protocol_id": p.id, "game": p.game, **{n: getattr(p, n) for n in "TRPS"}, "strategy": s}
+        for p in GRID
+        for s in p.strategies
     ]
+    shares = [choice_probabilities(p, np.full(p.n_nodes, 0.5), 0.1, 0.25) for p in GRID]
+    chances = np.concatenate(shares) / len(GRID)
+    lines = [json.dumps({"subject": 0} | fact)[len('{"subject": 0') :] for fact in facts]
+    fields = ["," + ",".join(str(v) for v in fact.values()) for fact in facts]
+    names = ["subject", *facts[0]]
+    with paths["jsonl"].open("w") as jsonl, paths["csv"].open("w") as table:
+        table.write(",".join(names) + "\n")
+        writer, block = None, 500_000
+        for start in range(0, rows, block):
+            chosen = rng.choice(len(facts), size=min(block, rows - start), p=chances)
+            subject = (start + np.arange(len(chosen))) // 100
+            pairs = list(zip(subject.tolist(), chosen.tolist(), strict=True))
+            jsonl.write("".join([f'{{"subject": {i}{lines[k]}\n' for i, k in pairs]))
+            table.write("".join([f"{i}{fields[k]}\n" for i, k in pairs]))
+            columns: dict[str, Any] = {"subject": subject}
+            for name in facts[0]:
+                values = np.array([fact[name] for fact in facts])[chosen]
+                coded = pa.array(values).dictionary_encode() if values.dtype.kind == "U" else values
+                columns[name] = coded
+            piece = pa.table(columns)
+            writer = writer or pq.ParquetWriter(paths["parquet"], piece.schema)
+            writer.write_table(piece)
+        if writer is not None:
+            writer.close()
+    return paths
+
+
+def long_logs(rows: int) -> list[Row]:
+    """Read and fit each, clustered by subject: CPU seconds."""
+    found, full_size = [], rows >= 10_000_000
+    with tempfile.TemporaryDirectory() as folder:
+        for ending, path in write_long_logs(Path(folder), rows).items():
+            begin = time.process_time()
+            data = ChoiceData.read(path)
+            read = time.process_time() - begin
+            begin = time.process_time()
+            fit = PreferenceLogit(beliefs="uniform").fit(data, clusters="subject")
+            fitted = time.process_time() - begin
+            size, peak = path.stat().st_size / 1e9, resource.getrusage(resource.RUSAGE_SELF)
+            print(
+                f"{ending}, {rows:,} rows, {size:.2f} GB: read {read:.1f} s, fitted {fitted:.1f} s,"
+                f" peak so far {peak.ru_maxrss / 1e6:.1f} GB; kappa {fit.params['kappa']:.4f}"
+            )
+            task = f"read and fit {rows:,} rows of {ending}, clustered"
+            found.append(limited(task, read + fitted, 60.0, full_size))
+    return found
 
 
 # ---- report -------------------------------------------------------------------------------------
@@ -350,9 +385,11 @@ def main(
 ) -> list[Row]:
     """Run every comparison."""
     repeats = 1 if quick else 5
-    # "N = 1e4" may be choices or subjects who each make all of them: both.
-    rows = against_statsmodels(repeats, 238) + against_scipy(repeats)
-    rows += against_statsmodels(min(repeats, 3), 1000 if quick else 10_000)
+    # N = 1e4 choices, and N = 1e4 subjects, of which the target speaks: 42 nodes each.
+    rows = against_statsmodels(238, repeats, None)
+    many = 500 if quick else 10_000
+    rows += against_statsmodels(many, min(repeats, 3), None if quick else 300)
+    rows += against_conditional(20 if quick else 556) + against_scipy(556, repeats)
     if biogeme:
         rows += against_biogeme(biogeme, min(repeats, 3))
     rows += many_individuals(500 if quick else 10_000, repeats)
@@ -361,7 +398,7 @@ def main(
     rows.append(mixture("generated", data, 3 if quick else 30, not quick))
     if bfs is not None:
         rows.append(mixture("real people", real_allocations(bfs), 30, not quick))
-    rows += long_log(10_000_000 if full else (20_000 if quick else 500_000))
+    rows += long_logs(10_000_000 if full else (20_000 if quick else 500_000))
     report(rows, "preference_mle" + ("_quick" if quick else "_full" if full else ""))
     return rows
 
