@@ -36,5 +36,9 @@ class AssumptionWarning(UserWarning):
     """What was asked for holds only under an assumption the message names."""
 
 
+class FallbackWarning(UserWarning):
+    """What was asked for cannot be had with these data; the message says what was done instead."""
+
+
 class WeakInstrumentWarning(UserWarning):
     """The learned first stage carries no usable signal."""

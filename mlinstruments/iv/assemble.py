@@ -51,7 +51,6 @@ def assemble(
     spec = used if used.bandwidth is not None else _resolved(spec, data, learned)
     first, splits = first_stage(data, learned, plan.splits, spec, fits)
     resids = data.y - data.X @ params[: data.n_exog] - data.D @ params[data.n_exog :]
-    average = learned.z.mean(axis=0)
     return MLIVResults(
         method="MLIV",
         dependent=data.dependent,
@@ -70,7 +69,7 @@ def assemble(
         ar=ar_kinds(data, learned, plan, spec, orthogonal),
         first_stage=first,
         kappa=1.0,
-        instrument=_instrument(data, average),
+        instrument=_instrument(data, learned),
         splits=splits,
         folds=data.on_input_index(
             np.column_stack([split.cell for split in plan.splits]).astype(float),
@@ -81,8 +80,11 @@ def assemble(
     )
 
 
-def _instrument(data: IVData, z: FloatArray) -> pd.Series | pd.DataFrame:
-    names = tuple(f"instrument for {name}" for name in data.endog)
+def _instrument(data: IVData, learned: LearnedInstruments) -> pd.Series | pd.DataFrame:
+    z, regressors = learned.z.mean(axis=0), data.endog
+    if learned.exog is not None:
+        z, regressors = np.hstack([learned.exog.mean(axis=0), z]), data.exog + data.endog
+    names = tuple(f"instrument for {name}" for name in regressors)
     if len(names) == 1:
         return data.on_input_index(z[:, 0], names[0])
     return data.on_input_index(z, names)
@@ -102,11 +104,23 @@ def fit_repeats(data: IVData, learned: LearnedInstruments, spec: CovarianceSpec)
     """Just-identified IV with the instruments of every repeat."""
     D = partialled(data.D, data)
     fits = []
-    for z, varies in zip(learned.z, learned.varies, strict=True):
+    for r, (z, varies) in enumerate(zip(learned.z, learned.varies, strict=True)):
         weak = _why_weak(root_weighted(z, data), D, varies, data.endog)
-        fit = None if weak else kclass(data.y, data.X, data.D, z, spec, data.weights)
+        fit = None if weak else _just_identified(data, learned, r, spec)
         fits.append(RepeatFit(fit, weak))
     return fits
+
+
+def _just_identified(
+    data: IVData, learned: LearnedInstruments, repeat: int, spec: CovarianceSpec
+) -> LinearFit:
+    z = learned.z[repeat]
+    if learned.exog is None:
+        return kclass(data.y, data.X, data.D, z, spec, data.weights)
+    # Covariates have instruments of their own: to the k-class all regressors are endogenous.
+    none, regressors = np.empty((data.nobs, 0)), np.hstack([data.X, data.D])
+    every = np.hstack([learned.exog[repeat], z])
+    return kclass(data.y, none, regressors, every, spec, data.weights)
 
 
 def _why_weak(z: FloatArray, D: FloatArray, varies: FloatArray, endog: tuple[str, ...]) -> str:
@@ -279,7 +293,11 @@ def _fold_kinds(
         refusal = "it works with n_repeats=1; use 'corrected', which averages over repeats."
         return ARKind("folds", refusal=refusal), ARKind("split", refusal=refusal)
     cell = plan.splits[0].cell
-    found = by_fold_moments(learned.z[0], data.y, data.D, data.X, cell, spec, data.weights)
+    z = learned.z[0] if learned.inside is None else learned.inside[0]
+    if np.isnan(z).any():
+        refusal = "a fold has too few rows for its covariates; use fewer folds or 'corrected'."
+        return ARKind("folds", refusal=refusal), ARKind("split", refusal=refusal)
+    found = by_fold_moments(z, data.y, data.D, data.X, cell, spec, data.weights)
     if isinstance(found, str):
         return ARKind("folds", refusal=found), ARKind("split", refusal=found)
     return ARKind("folds", found), ARKind("split", found[:1])

@@ -27,11 +27,18 @@ class LearnedInstruments:
         instrument owes to the particular rows it was trained on. None without halves.
     varies : bool array, shape (repeats, d)
         Whether an instrument varies at all.
+    exog : array, shape (repeats, n, p), or None
+        Instruments of the covariates where these are not their own.
+    inside : array, shape (repeats, n, d), or None
+        ``z`` where each cell is cleaned of covariates on its own, where that is not what regressing
+        it on them in each cell makes of it. NaN in cells too small for it.
     """
 
     z: FloatArray
     noise: FloatArray | None
     varies: BoolArray
+    exog: FloatArray | None = None
+    inside: FloatArray | None = None
 
 
 def build_instruments(

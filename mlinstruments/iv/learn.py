@@ -33,6 +33,8 @@ class FirstStagePlan:
     interact_controls : bool
     n_jobs : int or None
     progress : bool or None
+    plain : Engine or None
+        The learner bound to the instruments and a constant, for efficient instruments.
     """
 
     engine: Engine
@@ -42,6 +44,7 @@ class FirstStagePlan:
     interact_controls: bool
     n_jobs: int | None
     progress: bool | None
+    plain: Engine | None = None
 
 
 def bind(learner: Learner, data: IVData, covariates: str) -> tuple[Engine, Engine | None]:

@@ -8,7 +8,12 @@ import numpy as np
 from sklearn.base import BaseEstimator
 
 from mlinstruments._core.arrays import check_choice, check_count, missing_mask
-from mlinstruments._core.exceptions import AssumptionWarning, InputError, WeakInstrumentWarning
+from mlinstruments._core.exceptions import (
+    AssumptionWarning,
+    FallbackWarning,
+    InputError,
+    WeakInstrumentWarning,
+)
 from mlinstruments._core.parallel import spawn_seeds
 from mlinstruments._core.sandwich import CovarianceSpec, covariance_spec
 from mlinstruments._core.typing import FloatArray
@@ -19,6 +24,7 @@ from mlinstruments.learning.folds import Split, given_split, random_split
 
 from .assemble import assemble, median_estimate
 from .data import IVData
+from .efficient import learn_efficient
 from .instrument import LearnedInstruments
 from .learn import COVARIATES, FirstStagePlan, bind, control_variate_targets, learn_instruments
 from .mliv_results import MLIVResults
@@ -45,6 +51,12 @@ class MLIV(BaseEstimator):  # type: ignore[misc]
     control_variate : bool
         Train on D less its regression on a pilot residual: a less noisy first stage where effects
         are constant, as LIML against 2SLS.
+    efficient : bool
+        Weight the instrument by the variance of the error given W, which is learned too, and give
+        the covariates instruments of their own: the optimal instruments for E[U|W] = 0 and
+        E[XU] = 0 where the variance of U depends on W. As valid as the default, and more precise
+        where that variance varies much; learns two functions more for each covariate. Falls back
+        on the default, with a warning that says why, where the data do not allow it.
     n_folds : int
         Folds of cross-fitting, 2 or more.
     n_repeats : int
@@ -67,7 +79,8 @@ class MLIV(BaseEstimator):  # type: ignore[misc]
     References
     ----------
     Chen, Chen, Lewis (2020), "Mostly Harmless Machine Learning: Learning Optimal Instruments in
-    Linear IV Models", arXiv:2011.06158.
+    Linear IV Models", arXiv:2011.06158. Chamberlain (1992), "Comment: Sequential Moment
+    Restrictions in Panel Data", doi:10.1080/07350015.1992.10509881 (``efficient=True``).
 
     Examples
     --------
@@ -90,6 +103,7 @@ class MLIV(BaseEstimator):  # type: ignore[misc]
         learner: Any = "boosting",
         covariates: str = "linear",
         control_variate: bool = False,
+        efficient: bool = False,
         n_folds: int = 5,
         n_repeats: int = 1,
         split_half: bool = True,
@@ -102,6 +116,7 @@ class MLIV(BaseEstimator):  # type: ignore[misc]
         self.learner = learner
         self.covariates = covariates
         self.control_variate = control_variate
+        self.efficient = efficient
         self.n_folds = n_folds
         self.n_repeats = n_repeats
         self.split_half = split_half
@@ -230,6 +245,8 @@ class MLIV(BaseEstimator):  # type: ignore[misc]
                 "orthogonal=True already trains on D less a regression on the residual, at every"
                 " value of the coefficient: leave control_variate out."
             )
+        if self.efficient:
+            self._check_efficient()
         if self.covariates == "unconstrained":
             warn_user(
                 "covariates='unconstrained' is valid only if the outcome is exactly linear in the"
@@ -239,11 +256,30 @@ class MLIV(BaseEstimator):  # type: ignore[misc]
             )
         return as_learner(self.learner)
 
+    def _check_efficient(self) -> None:
+        reasons = {
+            "control_variate=True": self.control_variate,
+            "orthogonal=True": self.orthogonal,
+            "interact_controls=True": self.interact_controls,
+            f"covariates={self.covariates!r}": self.covariates != "linear",
+        }
+        for option, given in reasons.items():
+            if given:
+                raise InputError(
+                    f"efficient=True makes its own instruments, from E[U | W] = 0 and E[X U] = 0,"
+                    f" and cannot be joined with {option}: leave one of the two out."
+                )
+
     def _fit(self, data: IVData, learner: Learner, spec: CovarianceSpec, folds: Any) -> MLIVResults:
         if self.orthogonal and data.n_endog > 1:
             raise InputError("orthogonal=True needs a single endogenous regressor.")
+        if self.efficient and spec.kind == "unadjusted":
+            raise InputError(
+                "efficient=True weights by a variance that varies, and cov_type='unadjusted' takes"
+                " it for constant: use 'robust', or leave efficient out."
+            )
         plan = self._plan(data, learner, folds)
-        learned = learn_instruments(data, data.D, plan)
+        learned = self._learn(data, plan)
         pilot = self._pilot(data, learned, spec)
         if pilot is not None:
             learned = learn_instruments(data, control_variate_targets(data, pilot), plan)
@@ -253,8 +289,20 @@ class MLIV(BaseEstimator):  # type: ignore[misc]
             "n_folds": self.n_folds if folds is None else plan.splits[0].n_cells,
             "n_repeats": self.n_repeats,
             "control_variate": pilot is not None,
+            "efficient": learned.exog is not None,
         }
         return assemble(data, learned, plan, spec, settings, self.orthogonal)
+
+    def _learn(self, data: IVData, plan: FirstStagePlan) -> LearnedInstruments:
+        if self.efficient:
+            found = learn_efficient(data, plan)
+            if not isinstance(found, str):
+                return found
+            warn_user(
+                f"efficient=True was not used: {found} The instrument is the default one.",
+                FallbackWarning,
+            )
+        return learn_instruments(data, data.D, plan)
 
     def _pilot(
         self, data: IVData, learned: LearnedInstruments, spec: CovarianceSpec
@@ -282,8 +330,18 @@ class MLIV(BaseEstimator):  # type: ignore[misc]
             splits = [self._given_split(data, folds, seeds[0])]
         _require_training_rows(splits[0], data)
         engine, recentre = bind(learner, data, self.covariates)
+        plain = None
+        if self.efficient:
+            plain = learner.prepare(data.W, np.ones((data.nobs, 1)), data.weights)
         return FirstStagePlan(
-            engine, recentre, splits, seeds, self.interact_controls, self.n_jobs, self.progress
+            engine,
+            recentre,
+            splits,
+            seeds,
+            self.interact_controls,
+            self.n_jobs,
+            self.progress,
+            plain,
         )
 
     def _given_split(self, data: IVData, folds: Any, seed: np.random.SeedSequence) -> Split:

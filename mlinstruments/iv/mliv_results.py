@@ -20,7 +20,8 @@ class MLIVResults(IVResults):
     instrument : Series or DataFrame
         The learned instruments on the index of the input, averaged over repeats, orthogonal to the
         covariates; missing in rows that were dropped. With one repeat, handing it to any IV
-        program reproduces estimates and standard errors.
+        program reproduces estimates and standard errors. With efficient instruments the covariates
+        have columns of their own, and every regressor is to be named as endogenous.
     splits : DataFrame
         Estimate, standard error and F of every repeat and endogenous regressor.
     folds : DataFrame
@@ -30,6 +31,9 @@ class MLIVResults(IVResults):
     covariates : {"linear", "recentred", "unconstrained"}
     n_folds, n_repeats : int
     control_variate : bool
+    efficient : bool
+        Whether the instruments are weighted by the variance of the error; False too where that was
+        asked for and the data did not allow it.
     weak : str
         Empty, or why no estimate is given.
     """
@@ -42,13 +46,13 @@ class MLIVResults(IVResults):
     n_folds: int
     n_repeats: int
     control_variate: bool
+    efficient: bool
     weak: str
     _learned: ClassVar[bool] = True
 
     def _facts(self) -> list[Fact]:
-        how = learning_facts(
-            self.learner, self.covariates, self.control_variate, self.n_folds, self.n_repeats
-        )
+        options = {"control variate": self.control_variate, "efficient": self.efficient}
+        how = learning_facts(self.learner, self.covariates, options, self.n_folds, self.n_repeats)
         return how + super()._facts() + self._tf_facts()
 
     def _tf_facts(self) -> list[Fact]:

@@ -46,10 +46,11 @@ def sample_facts(
 
 
 def learning_facts(
-    learner: str, covariates: str, control_variate: bool, n_folds: int, n_repeats: int
+    learner: str, covariates: str, options: Mapping[str, bool], n_folds: int, n_repeats: int
 ) -> list[Fact]:
     """How the instrument was learned."""
-    learned = f"{learner}, {CONSTRAINTS[covariates]}" + ", control variate" * control_variate
+    used = [name for name, on in options.items() if on]
+    learned = ", ".join([learner, CONSTRAINTS[covariates], *used])
     repeats = "1 repeat" if n_repeats == 1 else f"{n_repeats} repeats, medians"
     return [("First stage", learned), ("Cross-fitting", f"{n_folds} folds x {repeats}")]
 

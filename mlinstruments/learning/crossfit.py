@@ -67,10 +67,7 @@ def cross_fit(
     """
     groups = _target_groups(engine, targets.shape[1], share_tuning)
     places = [(r, c, g) for r, s in enumerate(splits) for c in range(s.n_cells) for g in groups]
-    cell_seeds = [
-        np.random.SeedSequence(seed.entropy, spawn_key=(*seed.spawn_key, 1)).spawn(split.n_cells)
-        for seed, split in zip(seeds, splits, strict=True)
-    ]
+    cell_seeds = [cell_seeds_of(split, seed) for split, seed in zip(splits, seeds, strict=True)]
 
     def run(place: tuple[int, int, tuple[int, ...]]) -> FoldFit:
         r, cell, group = place
@@ -85,6 +82,12 @@ def cross_fit(
 
     fits = parallel_map(run, places, n_jobs, progress, "first stage")
     return _collect(fits, places, splits, targets.shape)
+
+
+def cell_seeds_of(split: Split, seed: np.random.SeedSequence) -> list[np.random.SeedSequence]:
+    """Independent seeds for the cells of a split whose own seed is ``seed``."""
+    source = np.random.SeedSequence(seed.entropy, spawn_key=(*seed.spawn_key, 1))
+    return source.spawn(split.n_cells)
 
 
 def _target_groups(engine: Engine, m: int, share_tuning: bool) -> list[tuple[int, ...]]:
