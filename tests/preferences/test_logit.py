@@ -355,6 +355,13 @@ def test_few_clusters_widen_every_interval(data: ChoiceData, fit: PreferenceResu
         assert distance == pytest.approx(2.2009852, rel=1e-6)
 
 
+def test_no_bootstrap_of_two_ways_of_clustering(data: ChoiceData) -> None:
+    with pytest.warns(AssumptionWarning, match="two-way"):
+        both = PreferenceLogit().fit(data, clusters=["subject", "protocol_id"])
+    with pytest.raises(InputError, match=r"one way, .*\(subject, protocol_id\): use method="):
+        both.conf_int(method="bootstrap")
+
+
 def test_fieller_nears_delta_as_the_log_grows() -> None:
     found = PreferenceLogit(parameters=("kappa",)).fit(log(draws=3000, alpha=0, beta=0))
     np.testing.assert_allclose(
