@@ -17,6 +17,8 @@ from mlinstruments._core.typing import AnyArray, FloatArray, IntArray
 
 # How often in a row a round may find no split before the fit counts as finished.
 REDRAWS = 20
+_FLOATS = ctypes.POINTER(ctypes.c_float)
+_DOUBLES = ctypes.POINTER(ctypes.c_double)
 
 
 class Run:
@@ -79,13 +81,13 @@ class Run:
             _call("LGBM_BoosterUpdateOneIter", self.booster._handle, ctypes.byref(finished))
         else:
             held = self._buffers
-            _read_scores(self.booster, 0, held.scores)
+            _read_scores(self.booster, 0, held.scores, held.at_scores)
             self._write_gradient(held.scores, held.gradient)
             _call(
                 "LGBM_BoosterUpdateOneIterCustom",
                 self.booster._handle,
-                held.gradient.ctypes.data_as(_FLOATS),
-                held.hessian.ctypes.data_as(_FLOATS),
+                held.at_gradient,
+                held.at_hessian,
                 ctypes.byref(finished),
             )
         return finished.value == 0
@@ -109,7 +111,7 @@ class Run:
         found = []
         for position, data in enumerate(self._watched, start=1):
             scores = np.empty(data.num_data())
-            _read_scores(self.booster, position, scores)
+            _read_scores(self.booster, position, scores, scores.ctypes.data_as(_DOUBLES))
             found.append(self.scale * scores)
         return found
 
@@ -123,6 +125,9 @@ class _Buffers:
         self.scores = np.empty(m)
         self.gradient = np.empty(m, np.float32)
         self.hessian = np.ones(m, np.float32) if weights is None else weights.astype(np.float32)
+        self.at_scores = self.scores.ctypes.data_as(_DOUBLES)
+        self.at_gradient = self.gradient.ctypes.data_as(_FLOATS)
+        self.at_hessian = self.hessian.ctypes.data_as(_FLOATS)
 
 
 def subset(binned: Any, rows: IntArray) -> Any:
@@ -137,9 +142,6 @@ def subset(binned: Any, rows: IntArray) -> Any:
 
 # ---- LightGBM's C interface ---------------------------------------------------------------------
 
-_FLOATS = ctypes.POINTER(ctypes.c_float)
-_DOUBLES = ctypes.POINTER(ctypes.c_double)
-
 
 def _call(name: str, *arguments: Any) -> None:
     """Call a function of the C interface; raise what it reports."""
@@ -148,10 +150,9 @@ def _call(name: str, *arguments: Any) -> None:
     basic._safe_call(getattr(basic._LIB, name)(*arguments))
 
 
-def _read_scores(booster: Any, position: int, scores: FloatArray) -> None:
-    """Write the scores of the training rows (0) or of a watched set (1, 2, ...) into ``scores``."""
+def _read_scores(booster: Any, position: int, scores: FloatArray, pointer: Any) -> None:
+    """Write scores of the training rows (0) or a watched set (1, 2, ...) where ``pointer`` says."""
     length = ctypes.c_int64(0)
-    pointer = scores.ctypes.data_as(_DOUBLES)
     _call("LGBM_BoosterGetPredict", booster._handle, position, ctypes.byref(length), pointer)
     if length.value != len(scores):
         raise RuntimeError(f"LightGBM holds {length.value} scores, not {len(scores)}.")
