@@ -54,6 +54,7 @@ KINDS = ("delta", "fieller", "bootstrap")
 RANGE = (0.93, 0.97)
 BLOCK = 250
 CHECKED = 20
+SAME = 1e-5
 
 
 @dataclass(frozen=True)
@@ -259,8 +260,11 @@ def check(world: World, chosen: np.ndarray, fits: Fits, draws: int, which: Itera
         assert fit.identification.identified == fits.given[b]
         if not fits.given[b]:
             continue
-        np.testing.assert_allclose(fit.theta, fits.theta[b], rtol=1e-7)
-        np.testing.assert_allclose(fit.theta_cov, fits.covariance[b], rtol=1e-6)
+        # In standard errors: a coefficient near zero has no relative size.
+        size = np.sqrt(np.diag(fit.theta_cov))
+        np.testing.assert_allclose(fits.theta[b] / size, fit.theta / size, atol=SAME)
+        square = np.outer(size, size)
+        np.testing.assert_allclose(fits.covariance[b] / square, fit.theta_cov / square, atol=SAME)
         for kind in KINDS:
             try:
                 expected = fit.conf_int(method=kind, draws=draws, random_state=b).to_numpy()
@@ -271,7 +275,8 @@ def check(world: World, chosen: np.ndarray, fits: Fits, draws: int, which: Itera
                 if kind == "bootstrap"
                 else limits(fits.theta[b], fits.covariance[b], kind, chosen.shape[1])
             )
-            np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-9)
+            # Ends of long Fieller intervals magnify what differs in their denominator.
+            np.testing.assert_allclose(found, expected, rtol=1e-4, atol=SAME)
 
 
 def one_setting(setting: Setting, logs: int, resampled: int, draws: int) -> pd.DataFrame:
