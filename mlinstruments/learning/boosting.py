@@ -22,7 +22,7 @@ from .boosting_run import Run, subset
 from .features import Features
 
 # Sample sizes at which the preset changes (benchmarks/README.md has what was tried).
-FEW_ROWS, MANY_ROWS = 2_500, 50_000
+FEW_ROWS, MANY_ROWS = 2_500, 25_000
 # Boosting stops this many times 1 / learning_rate rounds after the best one.
 PATIENCE = 3
 # Set by the package: a user's value would silently change what is estimated.
@@ -112,7 +112,7 @@ class Boosting:
         """The parameters handed to LightGBM for a sample of n rows."""
         rate, few = self.learning_rate, n < FEW_ROWS
         if rate is None:
-            rate = 0.1 if few else 0.2 if n < MANY_ROWS else 0.3
+            rate = 0.1 if few else 0.3 if n < MANY_ROWS else 0.5
         own = {
             "learning_rate": rate,
             "num_leaves": self.num_leaves,
