@@ -232,7 +232,10 @@ class GramAccumulator:
             j = int(np.argmax(~np.isfinite(lengths))) - 1
             what = "weights" if j < 0 else f"column {j} of the Gram matrix"
             raise InputError(f"{what} holds missing or infinite values: leave such rows out.")
-        return BlockGrams(self._products.copy(), self._rows.copy(), self._shift, self._scale)
+        # Dividing here and not every row changes no digit: only shifts do.
+        unit = 1 / np.concatenate([[1.0], self._scale])
+        products = self._products * (unit[:, None] * unit)
+        return BlockGrams(products, self._rows.copy(), self._shift, self._scale)
 
     def _order(
         self, blocks: AnyArray | None, n: int, width: int
@@ -271,10 +274,10 @@ class GramAccumulator:
         buffer[:, 0] = 1.0
         at = 1
         for matrix in matrices:
-            buffer[:, at : at + matrix.shape[1]] = matrix[rows]
-            at += matrix.shape[1]
-        buffer[:, 1:] -= self._shift
-        buffer[:, 1:] /= self._scale
+            end = at + matrix.shape[1]
+            taken = matrix[rows] if isinstance(rows, slice) else matrix.take(rows, axis=0)
+            np.subtract(taken, self._shift[at - 1 : end - 1], out=buffer[:, at:end])
+            at = end
         if root is not None:
             buffer *= root[rows][:, None]
         return buffer
