@@ -119,6 +119,15 @@ class SplitEngine(Protocol):
 
 
 @runtime_checkable
+class LeaveOneOutEngine(Protocol):
+    """An engine that leaves out each row in turn without as many fits."""
+
+    def leave_one_out(self, targets: FloatArray) -> tuple[FloatArray, float]:
+        """Predictions (m, n) of each row from all others, less the controls; and the penalty."""
+        ...
+
+
+@runtime_checkable
 class Learner(Protocol):
     """A configuration that can be bound to inputs."""
 

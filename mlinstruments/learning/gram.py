@@ -21,6 +21,7 @@ from .base import CrossFit, FoldFit, FoldTask, describe, seed_int
 from .features import Features
 from .folds import Split
 from .gram_splits import Basis, Blocks, basis_of, blocks_of, coefficients, fits_in_memory, predict
+from .leave_one_out import leave_one_out
 from .series import series_dictionary
 
 # Penalties tried where none is given, each relative to the number of training rows.
@@ -242,6 +243,17 @@ class GramEngine:
                 predictions[r][:, :, task.out] = fit.predictions
                 tuning[r, cell] = fit.tuning
         return CrossFit(predictions, tuning)
+
+    def leave_one_out(self, targets: FloatArray) -> tuple[FloatArray, float]:
+        """Every row predicted from all others, less the controls, shape (t, n); and the penalty."""
+        if self._penalty is None:
+            raise InputError(
+                "n_folds='loo' needs a given penalty, as in Ridge(penalty=0.1) or OLS(): there are"
+                " as many training parts as rows, and in each one would have to be chosen."
+            )
+        standard = self._standard(np.arange(len(targets)))
+        found = leave_one_out(standard, self._controls, targets, self._weights, self._penalty)
+        return found, self._penalty
 
     def _predict(self, basis: Basis, blocks: Blocks, found: list[FloatArray]) -> FloatArray:
         """Predictions (splits, t, parts, n) from coefficients (cells, parts, m, t) by split."""
