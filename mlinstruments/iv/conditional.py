@@ -72,12 +72,20 @@ class Source:
     used : int array
         Rows at which functions are wanted: training parts and what is held out.
     seed : SeedSequence
+    tune : int array, shape (n,), or None
+        Sides on which learners choose tuning values.
     """
 
     engine: Engine
     weights: FloatArray | None
     used: IntArray
     seed: np.random.SeedSequence
+    tune: IntArray | None = None
+
+    def predict(self, engine: Engine, targets: FloatArray, parts: Parts) -> FloatArray:
+        """What an engine predicts for the rows wanted, shape (parts, used, m)."""
+        task = FoldTask(targets, parts, self.used, self.seed, tune=self.tune)
+        return np.moveaxis(engine.fit(task).predictions, 0, 2)
 
     def learn(self, targets: FloatArray, parts: Parts) -> FloatArray:
         """E[target | W] for each part, shape (parts, n, m), of ``targets`` (n, m)."""
@@ -85,8 +93,7 @@ class Source:
         found = np.full((len(parts), n, m), np.nan)
         if m == 0:
             return found
-        task = FoldTask(targets, parts, self.used, self.seed)
-        found[:, self.used] = np.moveaxis(self.engine.fit(task).predictions, 0, 2)
+        found[:, self.used] = self.predict(self.engine, targets, parts)
         for values, rows in zip(found, parts, strict=True):
             # Engines leave out what controls explain, here a constant.
             mass = None if self.weights is None else self.weights[rows]

@@ -17,12 +17,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mlinstruments._core.arrays import encode_labels
 from mlinstruments._core.exceptions import InputError
 from mlinstruments._core.linalg import dependent_columns, has_constant, least_squares, residuals
 from mlinstruments._core.parallel import parallel_map
 from mlinstruments._core.typing import FloatArray, IntArray
-from mlinstruments.learning.base import Engine, FoldTask
+from mlinstruments.learning.base import Engine
 from mlinstruments.learning.crossfit import cell_seeds_of
 from mlinstruments.learning.folds import Split, random_split
 
@@ -132,38 +131,34 @@ def _cell(
     problem: Problem, split: Split, cell: int, seed: np.random.SeedSequence
 ) -> CellInstruments:
     parts, out = split.training(cell), split.held_out(cell)
-    sides = parts if len(parts) == 2 else _inner_halves(parts[0], problem.data, seed)
-    used = np.union1d(np.concatenate(parts), out)
-    u = pilot_residuals(problem, sides, used, seed)
-    weights = problem.data.weights
+    sides = parts if len(parts) == 2 else _inner_halves(parts[0], split, seed)
+    used, weights = np.union1d(np.concatenate(parts), out), problem.data.weights
+    source = Source(problem.plain, weights, used, seed, split.tune)
+    u = pilot_residuals(problem, source, sides)
     q = u**2 if weights is None else weights * u**2
     if q.max() <= (CONSTANT_TOLERANCE * problem.data.y.std()) ** 2:
         return _refused("the pilot leaves no residuals.")
-    source = Source(problem.plain, weights, used, seed)
     choices, learned = choose(source, problem.x, q, sides)
     if sides is not parts:
         learned = learn_conditional(source, problem.x, q, parts, choices)
     return instruments(source, problem, q, learned, parts, out)
 
 
-def _inner_halves(rows: IntArray, data: IVData, seed: np.random.SeedSequence) -> Parts:
-    """Two random halves of a training part, clusters (the first way) whole."""
-    clusters = tuple(encode_labels(codes[rows]) for codes in data.clusters[:1])
-    side = random_split(len(rows), 2, clusters, seed, halves=False).cell
+def _inner_halves(rows: IntArray, split: Split, seed: np.random.SeedSequence) -> Parts:
+    """Two halves of a training part: the sides of the split, which keep clusters whole."""
+    tune = split.tune
+    side = random_split(len(rows), 2, (), seed, halves=False).cell if tune is None else tune[rows]
     return rows[side == 0], rows[side == 1]
 
 
-def pilot_residuals(
-    problem: Problem, sides: Parts, used: IntArray, seed: np.random.SeedSequence
-) -> FloatArray:
+def pilot_residuals(problem: Problem, source: Source, sides: Parts) -> FloatArray:
     """Residuals (n,) in the rows of two sides, each side's instrument learned on the other.
 
     Of least squares where the pilot instrument does not predict. Zero in other rows.
     """
     data = problem.data
-    task = FoldTask(data.D, sides, used, seed)
     predicted = np.zeros((len(sides), *data.D.shape))
-    predicted[:, used] = np.moveaxis(problem.profiled.fit(task).predictions, 0, 2)
+    predicted[:, source.used] = source.predict(problem.profiled, data.D, sides)
     z = own(predicted[::-1], sides)
     rows = np.sort(np.concatenate(sides))
     side = np.isin(rows, sides[1]).astype(np.int64)

@@ -52,7 +52,9 @@ class MLIVResults(IVResults):
 
     def _facts(self) -> list[Fact]:
         options = {"control variate": self.control_variate, "efficient": self.efficient}
-        how = learning_facts(self.learner, self.covariates, options, self.n_folds, self.n_repeats)
+        how = learning_facts(
+            self.learner, self.covariates, options, self.n_folds, self.n_repeats, self.nobs
+        )
         return how + super()._facts() + self._tf_facts()
 
     def _tf_facts(self) -> list[Fact]:

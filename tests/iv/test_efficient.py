@@ -268,6 +268,7 @@ def test_irrelevant_instruments_draw_no_conclusion():
         ({"orthogonal": True}, {}, ["orthogonal=True"]),
         ({"interact_controls": True}, {}, ["interact_controls=True"]),
         ({"covariates": "recentred"}, {}, ["covariates='recentred'"]),
+        ({"n_folds": "loo"}, {}, ["n_folds='loo'"]),
         ({}, {"cov_type": "unadjusted"}, ["'unadjusted'", "constant", "'robust'"]),
     ],
     ids=str,
