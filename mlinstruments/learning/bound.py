@@ -6,6 +6,7 @@ from functools import cached_property
 
 import numpy as np
 
+from mlinstruments._core.grams import STEP
 from mlinstruments._core.linalg import Annihilator
 from mlinstruments._core.typing import FloatArray, IntArray
 
@@ -57,15 +58,24 @@ class BoundDictionary:
     def standard(self, rows: IntArray) -> FloatArray:
         """Some rows, less the mean and divided by the scale."""
         mean, scale = self.location
-        return (self.columns[rows] - mean) / scale
+        found = np.empty((len(rows), self.width))
+        for start in range(0, len(rows), STEP):
+            block = self.columns.take(rows[start : start + STEP], axis=0)
+            block -= mean
+            np.divide(block, scale, out=found[start : start + STEP])
+        return found
 
     def residualised(self, targets: FloatArray, rows: IntArray) -> tuple[FloatArray, FloatArray]:
         """Columns and targets (n, t) less the controls, both times the roots of the weights."""
         controls = Annihilator.of(self.controls, self.weights, rows)
-        left = controls.residualise(self.standard(rows))
-        outcome = controls.residualise(targets[rows])
-        if controls.root is not None:
-            left, outcome = controls.root[:, None] * left, controls.root[:, None] * outcome
+        left, outcome = self.standard(rows), targets[rows]
+        for values in (left, outcome):
+            if controls.root is not None:
+                values *= controls.root[:, None]
+            explained = controls.basis.T @ values
+            for start in range(0, len(rows), STEP):
+                block = slice(start, start + STEP)
+                values[block] -= controls.basis[block] @ explained
         return left, outcome
 
     def sides(self, task: FoldTask, rows: IntArray) -> list[IntArray]:

@@ -12,7 +12,7 @@ import warnings
 import numpy as np
 from scipy import linalg, stats
 
-from mlinstruments._core.grams import CONDITION_LIMIT, condition
+from mlinstruments._core.grams import CONDITION_LIMIT, STEP, condition
 from mlinstruments._core.linalg import least_squares
 from mlinstruments._core.typing import FloatArray, IntArray
 
@@ -54,6 +54,7 @@ def paths(
             Xy=np.ascontiguousarray(rows[:, :-1].T @ rows[:, -1]),
             tol=PATH_GAP if len(strengths) > 1 else GAP,
             max_iter=SWEEPS,
+            check_input=False,  # else the Gram matrix is checked again at every strength
         )[1]
     found[kept] = solved * unit[:, None]
     return found
@@ -125,7 +126,10 @@ def plugin_loadings(
     """
     n = len(errors)
     if not clusters:
-        return np.asarray(np.sqrt((left**2).T @ errors**2 / n))
+        squares = np.zeros(left.shape[1])
+        for start in range(0, n, STEP):  # without a copy of all columns
+            squares += errors[start : start + STEP] ** 2 @ left[start : start + STEP] ** 2
+        return np.sqrt(squares / n)
     scores = left * errors[:, None]
     ways = [_squared_sums(scores, codes) for codes in clusters]
     if len(ways) == 1:
