@@ -12,6 +12,7 @@ from functools import cached_property
 import numpy as np
 from scipy import linalg, sparse
 
+from .exceptions import InputError
 from .linalg import RANK_TOLERANCE, orthonormal_basis
 from .typing import AnyArray, FloatArray, IntArray
 
@@ -21,6 +22,8 @@ Groups = tuple[IntArray, ...]  # group of each row, from 0 without gaps; one arr
 DENSE = 500
 # Eigenvalues of the system, scaled to lie between 0 and 1, below which they are zeros.
 NULL = 1e-10
+# Of a sum of rows, relative to the sum of their sizes.
+ROUNDING = 1e-14
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,8 @@ class GroupEffects:
         if len(self.groups) == 1:
             return np.asarray(values - _over(totals, self._masses[0])[first])
         means = _over(totals, self._masses[0])
-        effects = self._solve(self._sums[1] @ values - self._cross.T @ means)
+        right = self._sums[1] @ values - self._cross.T @ means
+        effects = self._solve(right, ROUNDING * (self._sums[1] @ np.abs(values)).max(axis=0))
         means -= _over(self._cross @ effects, self._masses[0])
         return np.asarray(values - means[first] - effects[self.groups[self._order[1]]])
 
@@ -120,7 +124,8 @@ class GroupEffects:
         scaled /= np.outer(scale, scale)
         return np.asarray(linalg.pinvh(scaled, rtol=0.0, atol=NULL) / np.outer(scale, scale))
 
-    def _solve(self, right: FloatArray) -> FloatArray:
+    def _solve(self, right: FloatArray, rounding: FloatArray) -> FloatArray:
+        """Effects of the smaller way (groups, m), of sums that are zero below ``rounding`` (m,)."""
         if self._inverse is not None:
             return np.asarray(self._inverse @ right)
         from scipy.sparse.linalg import LinearOperator, cg
@@ -134,8 +139,16 @@ class GroupEffects:
         system = LinearOperator((size, size), matvec=apply)
         halved = LinearOperator((size, size), matvec=lambda v: v / mass)
         columns = right[:, None] if right.ndim == 1 else right
-        solved = [cg(system, c, rtol=1e-12, maxiter=10 * size, M=halved)[0] for c in columns.T]
-        return np.column_stack(solved).reshape(right.shape)
+        solved = [
+            cg(system, column, rtol=1e-12, atol=least, maxiter=10 * size, M=halved)
+            for column, least in zip(columns.T, np.atleast_1d(rounding), strict=True)
+        ]
+        if any(left for _, left in solved):
+            raise InputError(
+                "the absorbed groups are too loosely connected to tell their effects apart in"
+                f" {10 * size} iterations: absorb one way, or put dummies of the other into exog."
+            )
+        return np.column_stack([found for found, _ in solved]).reshape(right.shape)
 
 
 def _over(totals: FloatArray, mass: FloatArray) -> FloatArray:
@@ -144,7 +157,9 @@ def _over(totals: FloatArray, mass: FloatArray) -> FloatArray:
 
 def renumbered(groups: Groups, rows: IntArray) -> Groups:
     """Groups of some rows, from 0 without gaps."""
-    return tuple(np.unique(codes[rows], return_inverse=True)[1].astype(np.int64) for codes in groups)
+    return tuple(
+        np.unique(codes[rows], return_inverse=True)[1].astype(np.int64) for codes in groups
+    )
 
 
 @dataclass(frozen=True)
@@ -182,7 +197,8 @@ class Within:
             weights = None if weights is None else weights[rows]
         effects = GroupEffects(groups, weights)
         root = None if weights is None else np.sqrt(weights)
-        return cls(effects, orthonormal_basis(effects.columns(regressors), root), root)
+        basis = orthonormal_basis(effects.columns(regressors), root)
+        return cls(effects, basis, root)
 
     def residualise(self, values: FloatArray) -> FloatArray:
         """Residuals of ``values`` (m,) or (m, t)."""
@@ -191,6 +207,12 @@ class Within:
             return left - self.basis @ (self.basis.T @ left)
         root = self.root if values.ndim == 1 else self.root[:, None]
         return left - (self.basis @ (self.basis.T @ (root * left))) / root
+
+    def columns(self, values: FloatArray) -> FloatArray:
+        """As :meth:`residualise` for ``values`` (m, t), with what is only rounding set to zero."""
+        left = self.residualise(values)
+        lengths = np.linalg.norm(left, axis=0)
+        return np.where(lengths <= RANK_TOLERANCE * np.linalg.norm(values, axis=0), 0.0, left)
 
     def project(self, values: AnyArray) -> AnyArray:
         """What is removed of ``values`` (m,), in 32-bit floats."""

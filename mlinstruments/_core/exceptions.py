@@ -40,5 +40,9 @@ class FallbackWarning(UserWarning):
     """What was asked for cannot be had with these data; the message says what was done instead."""
 
 
+class SingletonWarning(UserWarning):
+    """Rows alone in an absorbed group were dropped; the message counts them."""
+
+
 class WeakInstrumentWarning(UserWarning):
     """The learned first stage carries no usable signal."""

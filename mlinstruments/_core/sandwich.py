@@ -33,12 +33,15 @@ class CovarianceSpec:
         Cluster numbers from 0, one array for each way of clustering.
     bandwidth : int, optional
         Lags of the Bartlett kernel; chosen from the data by linearmodels' rule if not given.
+    absorbed : int
+        Degrees of freedom of effects taken out of all variables, counted among the parameters.
     """
 
     kind: str = "robust"
     debiased: bool = False
     clusters: tuple[IntArray, ...] = ()
     bandwidth: int | None = None
+    absorbed: int = 0
 
     def __post_init__(self) -> None:
         check_choice(self.kind, "cov_type", KINDS)
@@ -67,6 +70,10 @@ class CovarianceSpec:
             return f"kernel (Bartlett, {self.bandwidth} lags)"
         return "unadjusted"
 
+    def df_resid(self, n: int, n_params: int) -> int:
+        """Degrees of freedom left of n rows by parameters, those of absorbed effects too."""
+        return n - n_params - self.absorbed
+
     def resolve(self, scores: FloatArray) -> CovarianceSpec:
         """Fill in a bandwidth left to the data from the scores (n, m) of the fitted model."""
         if self.kind != "kernel" or self.bandwidth is not None:
@@ -81,6 +88,7 @@ def covariance_spec(
     debiased: bool,
     bandwidth: int | None,
     clusters: tuple[IntArray, ...],
+    absorbed: int = 0,
 ) -> CovarianceSpec:
     """The covariance a user asked for; clustered by default where clusters are given.
 
@@ -98,7 +106,7 @@ def covariance_spec(
         )
     if bandwidth is not None and kind != "kernel":
         raise InputError(f"bandwidth belongs to cov_type='kernel'; cov_type is {kind!r}.")
-    return CovarianceSpec(kind, debiased, clusters, bandwidth)
+    return CovarianceSpec(kind, debiased, clusters, bandwidth, absorbed)
 
 
 def meat(scores: FloatArray, spec: CovarianceSpec, n_params: int) -> FloatArray:
@@ -185,7 +193,7 @@ def moment_meat(z: FloatArray, v: FloatArray, spec: CovarianceSpec, n_params: in
 
 
 def _factor(spec: CovarianceSpec, n: int, n_params: int) -> float:
-    return n / (n - n_params) if spec.debiased else 1.0
+    return n / spec.df_resid(n, n_params) if spec.debiased else 1.0
 
 
 def _clustered(scores: FloatArray, spec: CovarianceSpec, n_params: int) -> FloatArray:

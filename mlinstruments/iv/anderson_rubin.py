@@ -103,7 +103,7 @@ def moments(
     if noise is not None:
         meat = meat + moment_meat(noise, residual, spec, n_params)
     products = z.T @ variables
-    df_resid = float(len(y) - n_params) if spec.debiased else INF
+    df_resid = float(spec.df_resid(len(y), n_params)) if spec.debiased else INF
     units = np.sqrt((variables**2).T @ z**2).ravel()
     meat = factor * nearest_psd((meat + meat.T) / 2, np.where(units > 0, units, 1.0))
     return Moments(products[:, 0], products[:, 1:], meat, df_resid)

@@ -11,6 +11,7 @@ from functools import cached_property
 
 import numpy as np
 
+from mlinstruments._core.absorb import GroupEffects, Groups, Within, renumbered
 from mlinstruments._core.arrays import check_choice, encode_labels
 from mlinstruments._core.exceptions import InputError
 from mlinstruments._core.hypotheses import TestResult
@@ -122,6 +123,7 @@ def by_fold_moments(
     cell: IntArray,
     spec: CovarianceSpec,
     weights: FloatArray | None,
+    groups: Groups = (),
 ) -> tuple[Moments, ...] | str:
     """Moments of every cell with covariates partialled out inside it, or why that cannot be.
 
@@ -132,16 +134,20 @@ def by_fold_moments(
     found = []
     for k in range(int(cell.max()) + 1):
         rows = np.flatnonzero(cell == k)
-        if len(rows) <= X.shape[1] + D.shape[1] + 1:
+        mine = renumbered(groups, rows)
+        absorbed = GroupEffects(mine, None).rank if groups else 0
+        if len(rows) <= X.shape[1] + D.shape[1] + 1 + absorbed:
+            effects = f" and {absorbed} absorbed effects" if groups else ""
             return (
-                f"fold {k} has {len(rows)} rows for {X.shape[1]} covariates; use fewer"
+                f"fold {k} has {len(rows)} rows for {X.shape[1]} covariates{effects}; use fewer"
                 " folds or 'corrected'."
             )
         inside = _inside(spec, rows)
         if inside is None:
             return f"fold {k} holds a single cluster; use fewer folds or 'corrected'."
         w = None if weights is None else weights[rows]
-        found.append(_moments_inside(z[rows], y[rows], D[rows], X[rows], inside, w))
+        inside = replace(inside, absorbed=absorbed)
+        found.append(_moments_inside(z[rows], y[rows], D[rows], X[rows], inside, w, mine))
     return tuple(found)
 
 
@@ -152,10 +158,14 @@ def _moments_inside(
     X: FloatArray,
     spec: CovarianceSpec,
     weights: FloatArray | None,
+    groups: Groups,
 ) -> Moments:
-    # The fold's own mean goes too, as it does from the pooled instrument.
-    exog = np.column_stack([np.ones(len(X)), X])
-    cleaned = residuals(np.column_stack([z, y, D]), exog, weights)
+    variables = np.column_stack([z, y, D])
+    if groups:
+        cleaned = Within.of(X, groups, weights).columns(variables)
+    else:
+        # The fold's own mean goes too, as it does from the pooled instrument.
+        cleaned = residuals(variables, np.column_stack([np.ones(len(X)), X]), weights)
     if weights is not None:
         cleaned = cleaned * np.sqrt(weights)[:, None]
     q = z.shape[1]

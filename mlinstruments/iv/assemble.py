@@ -18,6 +18,7 @@ from .anderson_rubin import Moments
 from .ar_kinds import ARKind, by_fold_moments, orthogonal_moments
 from .data import IVData
 from .estimate import LinearFit, kclass
+from .fixed_effects import Absorbed
 from .instrument import LearnedInstruments
 from .learn import DirectionInstruments, FirstStagePlan, partialled, root_weighted
 from .mliv_results import MLIVResults
@@ -44,6 +45,7 @@ def assemble(
 
     ``orthogonal`` holds those of the directions, where they were asked for.
     """
+    data = data.within  # from here on effects are gone from everything but the count of parameters
     fits = fit_repeats(data, learned, spec)
     params, cov = combine(fits, data)
     used = next((f.fit.spec for f in fits if f.fit is not None), spec)
@@ -65,6 +67,7 @@ def assemble(
         n_clusters=spec.n_clusters,
         cluster_names=data.cluster_names,
         weighted=data.weights is not None,
+        absorbed=Absorbed.of(data.absorbed),
         ar=ar_kinds(data, learned, plan, spec, orthogonal),
         first_stage=first,
         kappa=1.0,
@@ -101,6 +104,7 @@ def _resolved(spec: CovarianceSpec, data: IVData, learned: LearnedInstruments) -
 
 def fit_repeats(data: IVData, learned: LearnedInstruments, spec: CovarianceSpec) -> list[RepeatFit]:
     """Just-identified IV with the instruments of every repeat."""
+    data = data.within
     D = partialled(data.D, data)
     fits = []
     for r, (z, varies) in enumerate(zip(learned.z, learned.varies, strict=True)):
@@ -234,6 +238,7 @@ def _linear_strength(data: IVData, spec: CovarianceSpec) -> tuple[list[float], i
     instruments = data.W.dummies(drop_first=True)
     if data.W.has_missing:
         return [float("nan")] * data.n_endog, instruments.shape[1]
+    instruments = data.demeaned(instruments)
     found = [
         strength.linear_first_stage(instruments, d, data.X, spec, data.weights) for d in data.D.T
     ]
@@ -297,7 +302,8 @@ def _fold_kinds(
     if np.isnan(z).any():
         refusal = "a fold has too few rows for its covariates; use fewer folds or 'corrected'."
         return ARKind("folds", refusal=refusal), ARKind("split", refusal=refusal)
-    found = by_fold_moments(z, data.y, data.D, data.X, cell, spec, data.weights)
+    groups = () if data.absorbed is None else data.absorbed.groups
+    found = by_fold_moments(z, data.y, data.D, data.X, cell, spec, data.weights, groups)
     if isinstance(found, str):
         return ARKind("folds", refusal=found), ARKind("split", refusal=found)
     return ARKind("folds", found), ARKind("split", found[:1])

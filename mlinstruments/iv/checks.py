@@ -37,8 +37,9 @@ def check_columns(pieces: Pieces) -> None:
     for role in ("endog", "instruments"):
         if not counts.get(role):
             raise InputError(f"{role} has no columns: pass at least one {role} column.")
-    if not 1 <= counts.get("clusters", 1) <= 2:
-        raise InputError(f"clusters has {counts['clusters']} columns: pass one or two.")
+    for role in ("clusters", "absorb"):
+        if not 1 <= counts.get(role, 1) <= 2:
+            raise InputError(f"{role} has {counts[role]} columns: pass one or two.")
     _check_names(pieces)
 
 
@@ -66,12 +67,13 @@ def check_values(pieces: Pieces) -> None:
 # ---- the rows used ---------------------------------------------------------------------------
 
 
-def check_rows(pieces: Pieces) -> None:
-    """More rows than regressors, and more than one cluster."""
+def check_rows(pieces: Pieces, absorbed: int = 0) -> None:
+    """More rows than regressors and absorbed effects, and more than one cluster."""
     n, needed = len(pieces["dependent"].values), _width(pieces, "exog", "endog")
-    if n <= needed:
+    if n <= needed + absorbed:
+        effects = f" and {absorbed} absorbed effects" if absorbed else ""
         raise InputError(
-            f"too few rows: {n} for {needed} regressors (exog and endog). Use more rows"
+            f"too few rows: {n} for {needed} regressors (exog and endog){effects}. Use more rows"
             " or fewer regressors."
         )
     if "clusters" not in pieces:
@@ -85,8 +87,11 @@ def check_rows(pieces: Pieces) -> None:
             )
 
 
-def check_regressors(pieces: Pieces) -> None:
-    """Constants and the rank of [exog, endog]; warns where exog has no constant."""
+def check_regressors(pieces: Pieces, absorbed: bool = False) -> None:
+    """Constants and the rank of [exog, endog]; warns where exog has no constant.
+
+    ``absorbed`` says that effects, and with them a constant, were taken out of the regressors.
+    """
     for role in ("dependent", "endog"):
         for name, column in zip(pieces[role].names, pieces[role].values.T, strict=True):
             if _is_constant(column):
@@ -97,7 +102,7 @@ def check_regressors(pieces: Pieces) -> None:
     ones, exog, endog = np.hsplit(small, [1, 1 + _width(pieces, "exog")])
     _check_exog(exog, pieces["exog"].names)
     _check_endog(exog, endog, pieces["exog"].names, pieces["endog"].names)
-    if _unexplained(ones[:, 0], exog) > 1e-8:
+    if not absorbed and _unexplained(ones[:, 0], exog) > 1e-8:
         warn_user(
             "exog has no constant. As in linearmodels none is added: add a column of ones to exog,"
             " or '1 +' to a formula, unless the model has no intercept.",

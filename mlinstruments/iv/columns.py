@@ -16,7 +16,7 @@ from mlinstruments._core.typing import AnyArray, BoolArray, FloatArray
 from mlinstruments.iv.formula import unknown_column
 
 Kind = Literal["numbers", "features", "labels"]
-KINDS: dict[str, Kind] = {"instruments": "features", "clusters": "labels"}
+KINDS: dict[str, Kind] = {"instruments": "features", "clusters": "labels", "absorb": "labels"}
 
 
 @dataclass(frozen=True, eq=False)

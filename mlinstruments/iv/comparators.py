@@ -18,6 +18,7 @@ from . import strength
 from .ar_kinds import ARKind
 from .data import IVData
 from .estimate import kclass
+from .fixed_effects import Absorbed, check_options
 from .learn import partialled
 from .results import IVResults
 from .strength import FirstStage
@@ -42,6 +43,7 @@ class _KClass(BaseEstimator):  # type: ignore[misc]
         cov_type: str | None = None,
         debiased: bool = False,
         bandwidth: int | None = None,
+        absorb: Any = None,
     ) -> IVResults:
         """Fit on arrays or columns of any data frame library.
 
@@ -49,7 +51,7 @@ class _KClass(BaseEstimator):  # type: ignore[misc]
         ----------
         dependent, exog, endog, instruments
             In linearmodels' order, as in :meth:`mlinstruments.MLIV.fit`.
-        weights, clusters, cov_type, debiased, bandwidth
+        weights, clusters, cov_type, debiased, bandwidth, absorb
             As in :meth:`mlinstruments.MLIV.fit`.
 
         Returns
@@ -62,9 +64,9 @@ class _KClass(BaseEstimator):  # type: ignore[misc]
             Where an input cannot be used; the message says how to mend it.
         """
         data = IVData.from_arrays(
-            dependent, exog, endog, instruments, weights, clusters, takes_missing=False
+            dependent, exog, endog, instruments, weights, clusters, False, absorb
         )
-        return self._fit(data, covariance_spec(cov_type, debiased, bandwidth, data.clusters))
+        return self._fit(data, _spec(data, cov_type, debiased, bandwidth))
 
     def fit_formula(
         self,
@@ -76,6 +78,7 @@ class _KClass(BaseEstimator):  # type: ignore[misc]
         cov_type: str | None = None,
         debiased: bool = False,
         bandwidth: int | None = None,
+        absorb: Any = None,
     ) -> IVResults:
         """Fit a formula in linearmodels' dialect, ``"y ~ 1 + x + [d ~ z1 + z2]"``.
 
@@ -83,7 +86,7 @@ class _KClass(BaseEstimator):  # type: ignore[misc]
         ----------
         formula, data
             As in :meth:`mlinstruments.MLIV.fit_formula`.
-        weights, clusters, cov_type, debiased, bandwidth
+        weights, clusters, cov_type, debiased, bandwidth, absorb
             As in :meth:`mlinstruments.MLIV.fit_formula`.
 
         Returns
@@ -95,10 +98,11 @@ class _KClass(BaseEstimator):  # type: ignore[misc]
         InputError
             Where an input cannot be used; the message says how to mend it.
         """
-        read = IVData.from_formula(formula, data, weights, clusters, takes_missing=False)
-        return self._fit(read, covariance_spec(cov_type, debiased, bandwidth, read.clusters))
+        read = IVData.from_formula(formula, data, weights, clusters, False, absorb=absorb)
+        return self._fit(read, _spec(read, cov_type, debiased, bandwidth))
 
     def _fit(self, data: IVData, spec: CovarianceSpec) -> IVResults:
+        data = data.within
         if not self._uses_instruments:
             none = np.empty((data.nobs, 0))
             regressors = np.hstack([data.X, data.D])
@@ -178,8 +182,17 @@ class LIML(_KClass):
     _kappa = None
 
 
+def _spec(
+    data: IVData, cov_type: str | None, debiased: bool, bandwidth: int | None
+) -> CovarianceSpec:
+    spec = covariance_spec(cov_type, debiased, bandwidth, data.clusters, data.df_absorbed)
+    if data.absorbed is not None:
+        check_options({}, spec)
+    return spec
+
+
 def _numeric_instruments(data: IVData) -> FloatArray:
-    instruments = data.W.dummies(drop_first=True)
+    instruments = data.demeaned(data.W.dummies(drop_first=True))
     p = data.n_exog
     surplus = [j - p for j in dependent_columns(np.hstack([data.X, instruments])) if j >= p]
     instruments = np.delete(instruments, surplus, axis=1)
@@ -228,6 +241,7 @@ def _results(
         n_clusters=fit.spec.n_clusters,
         cluster_names=data.cluster_names,
         weighted=data.weights is not None,
+        absorbed=Absorbed.of(data.absorbed),
         ar=kinds,
         first_stage=first,
         kappa=fit.kappa,

@@ -7,18 +7,21 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from mlinstruments._core.absorb import GroupEffects
 from mlinstruments._core.arrays import check_weights, encode_labels
 from mlinstruments._core.exceptions import InputError, MissingRowsWarning
 from mlinstruments._core.typing import AnyArray, BoolArray, FloatArray, IntArray
 from mlinstruments._core.warn import warn_user
-from mlinstruments.iv import checks
+from mlinstruments.iv import checks, fixed_effects
 from mlinstruments.iv.columns import Columns, columns_of, common_index, open_frame, read_all
+from mlinstruments.iv.fixed_effects import FixedEffects
 from mlinstruments.iv.formula import IVFormula
 from mlinstruments.learning.features import Features
 
@@ -49,6 +52,8 @@ class IVData:
         Which input rows survived the dropping of missing values; n of them.
     index : pandas Index
         Labels of all input rows.
+    absorbed : FixedEffects, or None
+        Groups whose effects are part of the model.
 
     Examples
     --------
@@ -73,6 +78,7 @@ class IVData:
     cluster_names: tuple[str, ...]
     kept: BoolArray
     index: pd.Index
+    absorbed: FixedEffects | None = None
 
     @property
     def nobs(self) -> int:
@@ -89,6 +95,31 @@ class IVData:
         """Number of exogenous regressors, the constant included."""
         return int(self.X.shape[1])
 
+    @property
+    def df_absorbed(self) -> int:
+        """Degrees of freedom of absorbed effects."""
+        return 0 if self.absorbed is None else self.absorbed.rank
+
+    @cached_property
+    def _effects(self) -> GroupEffects | None:
+        return None if self.absorbed is None else self.absorbed.effects(self.weights)
+
+    def demeaned(self, values: FloatArray) -> FloatArray:
+        """``values`` (n, m) less absorbed effects; as they are where there are none."""
+        return values if self._effects is None else self._effects.columns(values)
+
+    @cached_property
+    def within(self) -> IVData:
+        """These data with absorbed effects taken out of y, X and D; themselves without any.
+
+        By the theorem of Frisch, Waugh and Lovell all that comes after the first stage is the same
+        as with a dummy for each group, but for degrees of freedom.
+        """
+        if self.absorbed is None:
+            return self
+        y, X, D = (self.demeaned(values) for values in (self.y[:, None], self.X, self.D))
+        return replace(self, y=y[:, 0], X=X, D=D)
+
     @classmethod
     def from_arrays(
         cls,
@@ -99,6 +130,7 @@ class IVData:
         weights: Any = None,
         clusters: Any = None,
         takes_missing: bool = True,
+        absorb: Any = None,
     ) -> IVData:
         """Check and convert arrays or columns of any data frame library.
 
@@ -113,6 +145,8 @@ class IVData:
             Labels of any hashable type.
         takes_missing : bool
             Keep rows whose instruments are missing, because the learner can use them.
+        absorb : array, Series or data frame with one or two columns, optional
+            Groups whose effects are part of the model; labels of any hashable type.
 
         Returns
         -------
@@ -145,6 +179,7 @@ class IVData:
             "instruments": instruments,
             "weights": weights,
             "clusters": clusters,
+            "absorb": absorb,
         }
         pieces = read_all(given)
         checks.check_columns(pieces)
@@ -161,6 +196,7 @@ class IVData:
         clusters: Any = None,
         takes_missing: bool = True,
         context: Mapping[str, Any] | None = None,
+        absorb: Any = None,
     ) -> IVData:
         """Read the variables of a formula in linearmodels' dialect from a data frame.
 
@@ -177,6 +213,7 @@ class IVData:
             See :meth:`from_arrays`.
         context : mapping, optional
             Functions the formula uses, beside numpy as ``np``.
+        absorb : column name, two column names, or as in ``from_arrays``
 
         Returns
         -------
@@ -195,7 +232,7 @@ class IVData:
         parts = IVFormula.parse(formula)
         source, labels = open_frame(data)
         names = parts.variables(source.columns, context or {})
-        extra = {"weights": weights, "clusters": clusters}
+        extra = {"weights": weights, "clusters": clusters, "absorb": absorb}
         others = read_all({role: columns_of(v, source, role) for role, v in extra.items()})
         frame = source.select(sorted(set().union(*names.values()))).to_pandas()
         index = common_index(others, data=(len(frame), labels))
@@ -247,13 +284,20 @@ def _assemble(
     missing.warn()
     kept = ~missing.rows
     used = {role: piece.taken(kept) for role, piece in pieces.items()}
-    checks.check_rows(used)
-    checks.check_regressors(used)
+    absorbed = None
+    if "absorb" in used:
+        used, stay, absorbed = fixed_effects.absorb(used)
+        kept[np.flatnonzero(kept)] = stay
+    checks.check_rows(used, 0 if absorbed is None else absorbed.rank)
+    demeaned = used if absorbed is None else fixed_effects.within(used, absorbed)
+    checks.check_regressors(demeaned, absorbed is not None)
     checks.check_instruments(used)
-    return _build(used, kept, index)
+    return _build(used, kept, index, absorbed)
 
 
-def _build(pieces: Mapping[str, Columns], kept: BoolArray, index: pd.Index) -> IVData:
+def _build(
+    pieces: Mapping[str, Columns], kept: BoolArray, index: pd.Index, absorbed: FixedEffects | None
+) -> IVData:
     dependent, instruments = pieces["dependent"], pieces["instruments"]
     weights, clusters = pieces.get("weights"), pieces.get("clusters")
     values = _compressed(instruments.values, instruments.categorical)
@@ -271,6 +315,7 @@ def _build(pieces: Mapping[str, Columns], kept: BoolArray, index: pd.Index) -> I
         cluster_names=() if clusters is None else clusters.names,
         kept=kept,
         index=index,
+        absorbed=absorbed,
     )
 
 

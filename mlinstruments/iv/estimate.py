@@ -87,7 +87,7 @@ def kclass(
     if spec.kind == "unadjusted":
         n = len(y)
         squares = resids @ (resids if weights is None else weights * resids)
-        factor_n = n / (n - p - d) if spec.debiased else 1.0
+        factor_n = n / spec.df_resid(n, p + d) if spec.debiased else 1.0
         return LinearFit(params, factor_n * squares / n * bread, resids, kappa, spec)
     weighted = resids if weights is None else weights * resids
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,6 +54,7 @@ def build_instruments(
     scale: FloatArray,
     weights: FloatArray | None = None,
     interact_controls: bool = False,
+    demean: Callable[[FloatArray], FloatArray] | None = None,
 ) -> LearnedInstruments:
     """Average the halves, centre within cells, residualise on the covariates.
 
@@ -71,6 +73,8 @@ def build_instruments(
     weights : array, shape (n,), optional
     interact_controls : bool
         Residualise on the covariates in each cell rather than at large.
+    demean : callable, optional
+        Takes absorbed effects out of columns (n, m), as was done with ``exog``.
 
     Returns
     -------
@@ -86,24 +90,18 @@ def build_instruments(
     z estimates the first two, the meat of the noise bounds the third, in any covariance that sums
     over independent units. Anderson-Rubin sets of kind "corrected" add the two.
     """
-    kept = np.stack(
-        [
-            _clean(predictions[r].mean(axis=1).T, split, exog, weights, interact_controls)
-            for r, split in enumerate(splits)
-        ]
-    )
+
+    def clean(values: FloatArray, split: Split) -> FloatArray:
+        return _clean(values, split, exog, weights, interact_controls, demean)
+
+    kept = np.stack([clean(predictions[r].mean(axis=1).T, split) for r, split in enumerate(splits)])
     spread = np.sqrt((kept**2).mean(axis=1))
     varies = spread > CONSTANT_TOLERANCE * scale
     kept = np.where(varies[:, None, :], kept, 0.0)
     noise = None
     if predictions.shape[2] == 2:
         halves = (predictions[:, :, 0] - predictions[:, :, 1]) / 2
-        noise = np.stack(
-            [
-                _clean(halves[r].T, split, exog, weights, interact_controls)
-                for r, split in enumerate(splits)
-            ]
-        )
+        noise = np.stack([clean(halves[r].T, split) for r, split in enumerate(splits)])
     return LearnedInstruments(kept, noise, varies)
 
 
@@ -129,11 +127,14 @@ def _clean(
     exog: FloatArray,
     weights: FloatArray | None,
     by_cell: bool,
+    demean: Callable[[FloatArray], FloatArray] | None,
 ) -> FloatArray:
     if split.loo:  # cells of one row have no mean; predictions come less their covariates
         return residuals(values, exog, weights)
     cell = split.cell
     centred = centre_within(values, cell, weights)
+    if demean is not None:
+        centred = demean(centred)
     if not by_cell:
         return residuals(centred, exog, weights)
     cleaned = np.empty_like(centred)

@@ -9,12 +9,19 @@ import numpy as np
 from mlinstruments._core.exceptions import InputError
 from mlinstruments._core.linalg import has_constant, residuals
 from mlinstruments._core.typing import FloatArray
-from mlinstruments.learning.base import ClusteredLearner, Engine, Learner, LeaveOneOutEngine
+from mlinstruments.learning.base import (
+    AbsorbingEngine,
+    ClusteredLearner,
+    Engine,
+    Learner,
+    LeaveOneOutEngine,
+)
 from mlinstruments.learning.crossfit import cross_fit
 from mlinstruments.learning.features import Features
 from mlinstruments.learning.folds import Split
 
 from .data import IVData
+from .fixed_effects import FixedEffects
 from .instrument import LearnedInstruments, build_instruments
 from .orthogonal import target_directions
 
@@ -60,6 +67,8 @@ def bind(
     ``recentred`` and ``unconstrained``: g(W, X), in the first case less E[g | X], learned too.
     """
     constant = np.ones((data.nobs, 1))
+    if data.absorbed is not None:  # refused but for "linear"; effects take a constant out
+        return _absorbing(_prepared(learner, data.W, data.X, data), learner, data.absorbed), None
     if covariates == "linear":
         controls = data.X if has_constant(data.X) else np.hstack([constant, data.X])
         return _checked(_prepared(learner, data.W, controls, data), learner, loo), None
@@ -76,6 +85,15 @@ def _prepared(learner: Learner, inputs: Features, controls: FloatArray, data: IV
     return learner.prepare(inputs, controls, data.weights)
 
 
+def _absorbing(engine: Engine, learner: Learner, absorbed: FixedEffects) -> Engine:
+    if not isinstance(engine, AbsorbingEngine):
+        raise InputError(
+            f"absorb= needs a learner that takes group effects out of its training rows;"
+            f" {learner.label} cannot. Put dummies of {', '.join(absorbed.names)} into exog."
+        )
+    return engine.absorbing(absorbed.groups)
+
+
 def _checked(engine: Engine, learner: Learner, loo: bool) -> Engine:
     if loo and not isinstance(engine, LeaveOneOutEngine):
         raise InputError(
@@ -88,7 +106,7 @@ def _checked(engine: Engine, learner: Learner, loo: bool) -> Engine:
 
 def bind_plain(learner: Learner, data: IVData) -> Engine:
     """Bind a learner to the instruments and a constant: of functions of W alone."""
-    return learner.prepare(data.W, np.ones((data.nobs, 1)), data.weights)
+    return _prepared(learner, data.W, np.ones((data.nobs, 1)), data)
 
 
 def exog_features(data: IVData) -> Features:
@@ -115,10 +133,11 @@ def learn_instruments(
     return build_instruments(
         fitted.predictions,
         plan.splits,
-        data.X,
+        data.within.X,
         targets.std(axis=0),
         data.weights,
         plan.interact_controls,
+        data.demeaned,
     )
 
 
@@ -157,11 +176,12 @@ def learn_with_directions(
 
 
 def partialled(values: FloatArray, data: IVData) -> FloatArray:
-    """Residuals of ``values`` (n,) or (n, m) on the covariates, scaled by root weights.
+    """Residuals of ``values`` (n,) or (n, m) on covariates and effects, scaled by root weights.
 
     After this, formulas for unweighted data without covariates apply.
     """
-    return root_weighted(residuals(values, data.X, data.weights), data)
+    columns = data.demeaned(values.reshape(data.nobs, -1)).reshape(values.shape)
+    return root_weighted(residuals(columns, data.within.X, data.weights), data)
 
 
 def root_weighted(values: FloatArray, data: IVData) -> FloatArray:
@@ -178,7 +198,8 @@ def control_variate_targets(data: IVData, pilot: FloatArray) -> FloatArray:
     At the truth E[e | W] = 0, so the function learned is the same and its noise is smaller by the
     factor 1 - corr(U, V)^2: what LIML is to 2SLS. Leans on constant effects.
     """
-    e = residuals(data.y - data.D @ pilot, data.X, data.weights)
+    inside = data.within
+    e = residuals(inside.y - inside.D @ pilot, inside.X, data.weights)
     weighted = e if data.weights is None else data.weights * e
-    rho = (weighted @ data.D) / float(weighted @ e)
+    rho = (weighted @ inside.D) / float(weighted @ e)
     return np.asarray(data.D - np.outer(e, rho))

@@ -23,6 +23,7 @@ from mlinstruments.learning.base import Learner
 from .assemble import assemble, median_estimate
 from .data import IVData
 from .efficient import learn_efficient
+from .fixed_effects import check_options
 from .instrument import LearnedInstruments
 from .learn import (
     COVARIATES,
@@ -155,6 +156,7 @@ class MLIV(BaseEstimator):  # type: ignore[misc]
         debiased: bool = False,
         bandwidth: int | None = None,
         folds: Any = None,
+        absorb: Any = None,
     ) -> MLIVResults:
         """Fit on arrays or columns of any data frame library, in linearmodels' order.
 
@@ -178,6 +180,13 @@ class MLIV(BaseEstimator):  # type: ignore[misc]
             Lags of the Bartlett kernel.
         folds : array, shape (n,), optional
             Your own partition instead of a random one.
+        absorb : array or frame, shape (n,) or (n, 2), optional
+            Groups, one or two ways, whose fixed effects are part of the model: the same estimates
+            as with a dummy for each group in exog, without making them. Labels of any type; rows
+            alone in a group are dropped and counted. Effects are taken out of each training part
+            anew, so a held-out row's group need not occur in it. Folds keep clusters whole, or
+            without clusters the groups (of the finer way), where there are ten or more for each
+            fold.
 
         Returns
         -------
@@ -192,14 +201,16 @@ class MLIV(BaseEstimator):  # type: ignore[misc]
         -----
         MissingRowsWarning
             Where rows with missing values were dropped; it counts them.
+        SingletonWarning
+            Where rows alone in an absorbed group were dropped.
         AssumptionWarning
             With ``covariates="unconstrained"``.
         """
         learner = self._check_settings()
         data = IVData.from_arrays(
-            dependent, exog, endog, instruments, weights, clusters, learner.takes_missing
+            dependent, exog, endog, instruments, weights, clusters, learner.takes_missing, absorb
         )
-        spec = covariance_spec(cov_type, debiased, bandwidth, data.clusters)
+        spec = covariance_spec(cov_type, debiased, bandwidth, data.clusters, data.df_absorbed)
         return self._fit(data, learner, spec, folds)
 
     def fit_formula(
@@ -213,6 +224,7 @@ class MLIV(BaseEstimator):  # type: ignore[misc]
         debiased: bool = False,
         bandwidth: int | None = None,
         folds: Any = None,
+        absorb: Any = None,
     ) -> MLIVResults:
         """Fit a formula in linearmodels' dialect, ``"y ~ 1 + x + [d ~ z1 + z2]"``.
 
@@ -222,7 +234,7 @@ class MLIV(BaseEstimator):  # type: ignore[misc]
             No constant is added: write ``1 +``.
         data : data frame
             pandas, polars or pyarrow.
-        weights, clusters : column name(s) or as in :meth:`fit`
+        weights, clusters, absorb : column name(s) or as in :meth:`fit`
         cov_type, debiased, bandwidth, folds
             As in :meth:`fit`.
 
@@ -246,8 +258,10 @@ class MLIV(BaseEstimator):  # type: ignore[misc]
         (428, ('educ',))
         """
         learner = self._check_settings()
-        read = IVData.from_formula(formula, data, weights, clusters, learner.takes_missing)
-        spec = covariance_spec(cov_type, debiased, bandwidth, read.clusters)
+        read = IVData.from_formula(
+            formula, data, weights, clusters, learner.takes_missing, absorb=absorb
+        )
+        spec = covariance_spec(cov_type, debiased, bandwidth, read.clusters, read.df_absorbed)
         return self._fit(read, learner, spec, folds)
 
     def _check_settings(self) -> Learner:
@@ -302,6 +316,14 @@ class MLIV(BaseEstimator):  # type: ignore[misc]
                 "efficient=True weights by a variance that varies, and cov_type='unadjusted' takes"
                 " it for constant: use 'robust', or leave efficient out."
             )
+        if data.absorbed is not None:
+            options = {
+                "efficient=True": self.efficient,
+                "interact_controls=True": self.interact_controls,
+                f"covariates={self.covariates!r}": self.covariates != "linear",
+                "n_folds='loo'": self.n_folds == LOO,
+            }
+            check_options(options, spec)
         plan = self._plan(data, learner, folds)
         directions = None
         if self.orthogonal:

@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from mlinstruments._core.absorb import GroupEffects, renumbered
 from mlinstruments._core.arrays import missing_mask
 from mlinstruments._core.exceptions import InputError
+from mlinstruments._core.typing import IntArray
 from mlinstruments.learning.folds import (
     Split,
     block_splits,
@@ -33,18 +35,22 @@ def make_splits(
     """One split for each seed: random, made of blocks, given by the user, or leave-one-out."""
     if n_folds == LOO:
         return [_leave_one_out(data, len(seeds), repeat_blocks, folds)]
+    units = _units(data, int(n_folds))
     if folds is not None:
         splits = [_given_split(data, folds, seeds, repeat_blocks, split_half)]
     elif repeat_blocks is not None:
-        splits = block_splits(
-            data.nobs, int(n_folds), data.clusters, seeds, repeat_blocks, split_half
-        )
+        splits = block_splits(data.nobs, int(n_folds), units, seeds, repeat_blocks, split_half)
     else:
-        splits = [
-            random_split(data.nobs, int(n_folds), data.clusters, seed, split_half) for seed in seeds
-        ]
+        splits = [random_split(data.nobs, int(n_folds), units, seed, split_half) for seed in seeds]
     _require_training_rows(splits[0], data)
     return splits
+
+
+def _units(data: IVData, n_folds: int) -> tuple[IntArray, ...]:
+    """What folds keep whole: clusters, else absorbed groups where these are many."""
+    if data.clusters or data.absorbed is None:
+        return data.clusters
+    return data.absorbed.units(n_folds)
 
 
 def check_leave_one_out(covariates: str, interact_controls: bool) -> None:
@@ -95,11 +101,20 @@ def _given_split(
 
 
 def _require_training_rows(split: Split, data: IVData) -> None:
-    least = min(len(rows) for cell in range(split.n_cells) for rows in split.training(cell))
-    needed = data.n_exog + 2
-    if least < needed:
-        raise InputError(
-            f"a training part has {least} rows, and {needed} are needed to fit"
-            f" {data.n_exog} covariates and learn from the rest: use more rows, fewer covariates,"
-            " fewer folds, or split_half=False."
-        )
+    for cell in range(split.n_cells):
+        for rows in split.training(cell):
+            absorbed = _absorbed(data, rows)
+            needed = data.n_exog + absorbed + 2
+            if len(rows) < needed:
+                effects = f" and {absorbed} absorbed effects" if absorbed else ""
+                raise InputError(
+                    f"a training part has {len(rows)} rows, and {needed} are needed to fit"
+                    f" {data.n_exog} covariates{effects} and learn from the rest: use more rows,"
+                    " fewer covariates, fewer folds, or split_half=False."
+                )
+
+
+def _absorbed(data: IVData, rows: IntArray) -> int:
+    if data.absorbed is None:
+        return 0
+    return GroupEffects(renumbered(data.absorbed.groups, rows), None).rank

@@ -20,11 +20,13 @@ from mlinstruments._core.typing import FloatArray
 
 from .anderson_rubin import Moments
 from .ar_kinds import ARKind, chosen_kind
+from .fixed_effects import Absorbed
 from .orthogonal import OrthogonalMoments
 from .strength import FirstStage, tf_interval
 from .summary import (
     JOINT_ONLY,
     Fact,
+    absorbed_facts,
     ar_facts,
     coefficient_columns,
     coefficient_rows,
@@ -56,6 +58,8 @@ class IVResults(Printed):
     n_clusters : tuple of int
     cluster_names : tuple of str
     weighted : bool
+    absorbed : Absorbed
+        Effects taken out of all variables; none of them are among the coefficients.
     ar : tuple of ARKind
         Anderson-Rubin inference; empty for OLS.
     first_stage : FirstStage, optional
@@ -88,6 +92,7 @@ class IVResults(Printed):
     n_clusters: tuple[int, ...]
     cluster_names: tuple[str, ...]
     weighted: bool
+    absorbed: Absorbed
     ar: tuple[ARKind, ...]
     first_stage: FirstStage | None
     kappa: float
@@ -128,8 +133,8 @@ class IVResults(Printed):
 
     @property
     def df_resid(self) -> int:
-        """Rows less coefficients."""
-        return self.nobs - len(self.names)
+        """Rows less coefficients and absorbed degrees of freedom."""
+        return self.nobs - len(self.names) - self.absorbed.df
 
     @property
     def _reference(self) -> Any:
@@ -267,6 +272,7 @@ class IVResults(Printed):
     def _facts(self) -> list[Fact]:
         clusters = dict(zip(self.cluster_names, self.n_clusters, strict=True))
         facts = sample_facts(self.nobs, self.cov_label, clusters, self.weighted)
+        facts += absorbed_facts(self.absorbed)
         if self.first_stage is not None:
             facts += strength_facts(self.first_stage, self._learned)
         return facts + self._ar_facts()
@@ -365,7 +371,7 @@ class IVResults(Printed):
             Where the file holds something else.
         """
         results: tuple[type[Any], ...] = (IVResults, *IVResults.__subclasses__())
-        parts: tuple[type[Any], ...] = (FirstStage, ARKind, Moments, OrthogonalMoments)
+        parts: tuple[type[Any], ...] = (Absorbed, FirstStage, ARKind, Moments, OrthogonalMoments)
         found = store.load(path, {kind.__name__: kind for kind in results + parts})
         if not isinstance(found, cls):
             raise InputError(f"{path} holds {type(found).__name__}, not {cls.__name__}.")

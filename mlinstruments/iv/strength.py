@@ -92,7 +92,7 @@ def robust_f(z: FloatArray, d: FloatArray, spec: CovarianceSpec, n_exog: int) ->
     resids = d - z @ coefficients
     n_params = n_exog + q
     if spec.kind == "unadjusted":
-        factor = len(d) / (len(d) - n_params) if spec.debiased else 1.0
+        factor = len(d) / spec.df_resid(len(d), n_params) if spec.debiased else 1.0
         variance = factor * float(resids @ resids) / len(d)
         wald = float(coefficients @ (z.T @ z) @ coefficients) / variance
         return wald / q

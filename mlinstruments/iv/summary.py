@@ -10,6 +10,7 @@ import pandas as pd
 from mlinstruments._core.tables import number
 
 from .confidence_set import ConfidenceSet
+from .fixed_effects import Absorbed
 from .strength import FirstStage
 
 Fact = tuple[str, str]  # its name and what it is
@@ -43,6 +44,15 @@ def sample_facts(
     if weighted:
         facts.append(("Weights", "analytic"))
     return facts
+
+
+def absorbed_facts(absorbed: Absorbed) -> list[Fact]:
+    """Groups absorbed, degrees of freedom, and rows that were alone; nothing without any."""
+    if not absorbed.groups:
+        return []
+    groups = ", ".join(f"{name} {n}" for name, n in absorbed.groups.items())
+    alone = f"; {absorbed.singletons} singletons dropped" if absorbed.singletons else ""
+    return [("Absorbed", f"{groups} ({absorbed.df} degrees of freedom{alone})")]
 
 
 def learning_facts(

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy import linalg
 
+from mlinstruments._core.absorb import Groups, Within
 from mlinstruments._core.arrays import check_choice
 from mlinstruments._core.exceptions import InputError
+from mlinstruments._core.linalg import Annihilator
 from mlinstruments._core.typing import FloatArray, IntArray
 
 from .base import FoldFit, FoldTask, Learner, seed_int
@@ -155,6 +157,13 @@ class BackfittingEngine:
         self._inputs = inputs
         self._controls = controls
         self._weights = weights
+        self._groups: Groups = ()
+
+    def absorbing(self, groups: Groups) -> BackfittingEngine:
+        """The same learner with group effects beside the controls."""
+        other = copy(self)
+        other._groups = groups
+        return other
 
     def fit(self, task: FoldTask) -> FoldFit:
         """Backfit each target on each part and predict the rows asked for."""
@@ -169,21 +178,29 @@ class BackfittingEngine:
         inputs, controls, outcome = self._inputs[rows], self._controls[rows], target[rows]
         weights = None if self._weights is None else self._weights[rows]
         constant_only = controls.shape[1] == 0 or bool(np.all(controls == controls[0]))
+        constant_only = constant_only and not self._groups
         linear = np.zeros(len(rows))
         if not constant_only:
-            linear = _fitted(controls, outcome, weights)
+            space = self._control_space(rows)
+            linear = outcome - space.residualise(outcome)
         for _ in range(1 if constant_only else self._learner.rounds):
             model = seeded_clone(self._learner.estimator, seed_int(task.seed))
             extra = {} if weights is None else {"sample_weight": weights}
             model.fit(inputs, outcome - linear, **extra)
             if constant_only:
                 break
-            updated = _fitted(controls, outcome - np.ravel(model.predict(inputs)), weights)
+            rest = outcome - np.ravel(model.predict(inputs)).astype(float)
+            updated = rest - space.residualise(rest)
             moved = float(np.abs(updated - linear).max())
             linear = updated
             if moved <= 1e-6 * float(np.std(outcome)):
                 break
         return np.ravel(model.predict(self._inputs[task.out])).astype(float)
+
+    def _control_space(self, rows: IntArray) -> Annihilator | Within:
+        if self._groups:
+            return Within.of(self._controls, self._groups, self._weights, rows)
+        return Annihilator.of(self._controls, self._weights, rows)
 
 
 def seeded_clone(estimator: Any, seed: int) -> Any:
@@ -197,9 +214,3 @@ def seeded_clone(estimator: Any, seed: int) -> Any:
         if (name == "random_state" or name.endswith("__random_state")) and value is None
     }
     return model.set_params(**unset) if unset else model
-
-
-def _fitted(controls: FloatArray, outcome: FloatArray, weights: FloatArray | None) -> FloatArray:
-    root = np.ones(len(outcome)) if weights is None else np.sqrt(weights)
-    coefficients = linalg.lstsq(controls * root[:, None], outcome * root)[0]
-    return np.asarray(controls @ coefficients)

@@ -7,6 +7,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from mlinstruments._core.absorb import Groups
 from mlinstruments._core.typing import FloatArray, IntArray
 
 from .features import Features
@@ -124,6 +125,15 @@ class LeaveOneOutEngine(Protocol):
 
     def leave_one_out(self, targets: FloatArray) -> tuple[FloatArray, float]:
         """Predictions (m, n) of each row from all others, less the controls; and the penalty."""
+        ...
+
+
+@runtime_checkable
+class AbsorbingEngine(Protocol):
+    """An engine that can take group effects out of each training part, beside the controls."""
+
+    def absorbing(self, groups: Groups) -> Engine:
+        """The same learner of f(W) + X'l + effects of each row's groups; inputs are shared."""
         ...
 
 

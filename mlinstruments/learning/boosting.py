@@ -7,14 +7,16 @@ boosting run learns f in f(W) + X'l without ever letting a tree see X.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from mlinstruments._core.absorb import Groups, Within
 from mlinstruments._core.arrays import check_count
 from mlinstruments._core.exceptions import InputError
-from mlinstruments._core.projection import Projector
+from mlinstruments._core.projection import Part, Projector
 from mlinstruments._core.typing import FloatArray, IntArray
 
 from .base import FoldFit, FoldTask, describe, seed_int
@@ -152,9 +154,17 @@ class BoostingEngine:
         self._learner = learner
         self._features = features
         self._projector = Projector.onto(controls, weights)
+        self._controls = controls
+        self._groups: Groups = ()
         self._weights = weights
         self._settings = learner.settings(len(features.values))
         self._binned = self._bin()
+
+    def absorbing(self, groups: Groups) -> BoostingEngine:
+        """The same learner with group effects beside the controls; the binned data are shared."""
+        other = copy(self)
+        other._groups = groups
+        return other
 
     def __getstate__(self) -> dict[str, Any]:
         # A LightGBM dataset does not pickle: another process bins the same inputs again.
@@ -212,7 +222,9 @@ class BoostingEngine:
     def _run(self, target: FloatArray, rows: IntArray, seed: int) -> Run:
         weights = None if self._weights is None else self._weights[rows]
         settings = {**self._settings, "seed": seed}
-        controls = self._projector.on(rows)
+        controls: Part | Within = self._projector.on(rows)
+        if self._groups:
+            controls = Within.of(self._controls, self._groups, self._weights, rows)
         return Run(self._binned, rows, target[rows], controls, weights, settings)
 
 

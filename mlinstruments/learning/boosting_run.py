@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from mlinstruments._core.absorb import Within
 from mlinstruments._core.projection import Part
 from mlinstruments._core.typing import AnyArray, FloatArray, IntArray
 
@@ -31,7 +32,7 @@ class Run:
     rows : int array, shape (m,)
         Training rows, in order.
     target : array, shape (m,)
-    controls : Part
+    controls : Part or Within
         Projects on the controls of these rows.
     weights : array, shape (m,), or None
     settings : mapping
@@ -43,7 +44,7 @@ class Run:
         binned: Any,
         rows: IntArray,
         target: FloatArray,
-        controls: Part,
+        controls: Part | Within,
         weights: FloatArray | None,
         settings: dict[str, Any],
     ) -> None:

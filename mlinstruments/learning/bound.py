@@ -6,6 +6,7 @@ from functools import cached_property
 
 import numpy as np
 
+from mlinstruments._core.absorb import Groups, Within
 from mlinstruments._core.grams import STEP
 from mlinstruments._core.linalg import Annihilator
 from mlinstruments._core.typing import FloatArray, IntArray
@@ -23,6 +24,8 @@ class BoundDictionary:
     weights : array, shape (n,), or None
     common_scale : bool
         Divide by one number, the root mean variance, in place of a standard deviation each.
+    groups : tuple of int arrays, each (n,)
+        Group effects fitted beside the controls.
     """
 
     def __init__(
@@ -31,11 +34,17 @@ class BoundDictionary:
         controls: FloatArray,
         weights: FloatArray | None,
         common_scale: bool = False,
+        groups: Groups = (),
     ) -> None:
         self.columns = columns
         self.controls = controls
         self.weights = weights
         self.common_scale = common_scale
+        self.groups = groups
+
+    def absorbing(self, groups: Groups) -> BoundDictionary:
+        """The same with group effects beside the controls; columns are shared."""
+        return BoundDictionary(self.columns, self.controls, self.weights, self.common_scale, groups)
 
     @property
     def width(self) -> int:
@@ -67,6 +76,8 @@ class BoundDictionary:
 
     def residualised(self, targets: FloatArray, rows: IntArray) -> tuple[FloatArray, FloatArray]:
         """Columns and targets (n, t) less the controls, both times the roots of the weights."""
+        if self.groups:
+            return self._within(targets, rows)
         controls = Annihilator.of(self.controls, self.weights, rows)
         left, outcome = self.standard(rows), targets[rows]
         for values in (left, outcome):
@@ -77,6 +88,12 @@ class BoundDictionary:
                 block = slice(start, start + STEP)
                 values[block] -= controls.basis[block] @ explained
         return left, outcome
+
+    def _within(self, targets: FloatArray, rows: IntArray) -> tuple[FloatArray, FloatArray]:
+        controls = Within.of(self.controls, self.groups, self.weights, rows)
+        root = 1.0 if controls.root is None else controls.root[:, None]
+        left, outcome = self.standard(rows), targets[rows]
+        return root * controls.columns(left), root * controls.columns(outcome)
 
     def sides(self, task: FoldTask, rows: IntArray) -> list[IntArray]:
         """The two sides of a training part that predict each other to choose tuning values.

@@ -6,11 +6,13 @@ the residualised dictionary, so a grid of penalties costs one eigendecomposition
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import linalg
 
+from mlinstruments._core.absorb import Groups
 from mlinstruments._core.exceptions import InputError
 from mlinstruments._core.grams import CONDITION_LIMIT
 from mlinstruments._core.linalg import RANK_TOLERANCE
@@ -177,6 +179,12 @@ class GramEngine:
     ) -> None:
         self._bound = BoundDictionary(dictionary, controls, weights, common_scale)
         self._penalty = penalty
+
+    def absorbing(self, groups: Groups) -> GramEngine:
+        """The same learner with group effects beside the controls."""
+        other = copy(self)
+        other._bound = self._bound.absorbing(groups)
+        return other
 
     def fit(self, task: FoldTask) -> FoldFit:
         """Solve for each target and part, and predict the rows asked for."""

@@ -117,7 +117,8 @@ def basis_of_splits(
     """One pass over the rows for splits made of the same blocks.
 
     None where a training part has fewer rows than columns, or Gram matrices do not fit into memory,
-    or splits have no sides to choose tuning values on: cells one by one are better then.
+    or splits have no sides to choose tuning values on, or groups are absorbed: cells one by one are
+    better then.
 
     Parameters
     ----------
@@ -130,7 +131,7 @@ def basis_of_splits(
         Whether columns may be mixed: eigenvectors of all rows make Gram matrices of random parts
         nearly diagonal.
     """
-    if tuned and any(split.tune is None for split in splits):
+    if bound.groups or (tuned and any(split.tune is None for split in splits)):
         return None
     blocks = blocks_of(splits, tuned)
     width = bound.width + bound.controls.shape[1] + targets.shape[1] + 1

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
 
+from mlinstruments._core.absorb import Groups
 from mlinstruments._core.exceptions import InputError
 from mlinstruments._core.grams import CONDITION_LIMIT
 from mlinstruments._core.typing import FloatArray, IntArray
@@ -142,6 +144,12 @@ class LassoEngine:
         self._learner = learner
         self._bound = BoundDictionary(dictionary, controls, weights)
         self._clusters = clusters
+
+    def absorbing(self, groups: Groups) -> LassoEngine:
+        """The same learner with group effects beside the controls."""
+        other = copy(self)
+        other._bound = self._bound.absorbing(groups)
+        return other
 
     def fit(self, task: FoldTask) -> FoldFit:
         """Solve for each target and part, and predict the rows asked for."""
