@@ -59,6 +59,7 @@ import numpy as np, pandas as pd
 import biogeme.biogeme as bio, biogeme.database as db
 from biogeme.expressions import Beta, Variable
 from biogeme.models import loglogit
+from biogeme.parameters import Parameters
 data = np.load(sys.argv[1])
 frame = pd.DataFrame(data["x"], columns=["x0", "x1", "x2", "x3"]).assign(y=data["y"])
 seconds = []
@@ -66,7 +67,8 @@ for _ in range(int(sys.argv[2])):
     begin = time.perf_counter()
     index = sum(Beta(f"b{k}", 0, None, None, 0) * Variable(f"x{k}") for k in range(4))
     model = bio.BIOGEME(db.Database("d", frame), loglogit({0: 0, 1: index}, None, Variable("y")),
-                        generate_html=False, generate_yaml=False, save_iterations=False)
+                        parameters=Parameters(), generate_html=False, generate_yaml=False,
+                        save_iterations=False)
     model.model_name = "m"
     found = model.estimate()
     seconds.append(time.perf_counter() - begin)
@@ -207,7 +209,13 @@ def against_biogeme(python: str, repeats: int) -> list[Ratio]:
         path = Path(folder) / "data.npz"
         np.savez(path, x=x, y=y)
         command = [python, "-c", BIOGEME, str(path), str(repeats)]
-        done = subprocess.run(command, capture_output=True, text=True, cwd=folder, check=False)
+        try:
+            done = subprocess.run(
+                command, capture_output=True, text=True, cwd=folder, check=False, timeout=600
+            )
+        except subprocess.TimeoutExpired:
+            print("biogeme did not end within ten minutes")
+            return []
     if done.returncode:
         print(f"biogeme ended with {done.returncode}:\n{done.stderr[-2000:]}")
         return []
