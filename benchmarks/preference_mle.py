@@ -387,7 +387,7 @@ def long_logs(rows: int) -> list[Ratio]:
             note = (
                 f"wall seconds, {took['read']:.1f} of them reading; CPU {took['cpu']:.1f} s; file"
                 f" {path.stat().st_size / 1e9:.2f} GB, peak memory {took['peak']:.2f} GB,"
-                f" {took['before']:.2f} of them imports; kappa {took['kappa']:.4f}"
+                f" {took['before']:.2f} of them before reading; kappa {took['kappa']:.4f}"
             )
             task = f"read and fit {rows:,} rows of {ending}, clustered"
             found.append(limited(task, [took["wall"]], 60.0, rows >= 10_000_000, note))
