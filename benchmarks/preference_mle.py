@@ -201,9 +201,9 @@ def against_scipy(subjects: int, pairs: int) -> list[Ratio]:
     return rows
 
 
-def against_biogeme(python: str, repeats: int) -> list[Ratio]:
+def against_biogeme(python: str, repeats: int, subjects: int) -> list[Ratio]:
     """In its own environment; wall seconds, compilation included, as its user sees them."""
-    data = simulate_choices(GRID, subjects=238, **TRUTH)
+    data = simulate_choices(GRID, subjects=subjects, **TRUTH)
     y, x = binary_rows(data.design(unit="node"))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "data.npz"
@@ -214,7 +214,7 @@ def against_biogeme(python: str, repeats: int) -> list[Ratio]:
                 command, capture_output=True, text=True, cwd=folder, check=False, timeout=600
             )
         except subprocess.TimeoutExpired:
-            print("biogeme did not end within ten minutes")
+            print(f"biogeme did not end within ten minutes on {len(y):,} choices")
             return []
     if done.returncode:
         print(f"biogeme ended with {done.returncode}:\n{done.stderr[-2000:]}")
@@ -406,7 +406,9 @@ def main(
     rows += against_conditional(20 if quick else 556)
     rows += against_scipy(556, min(pairs, 5))
     if biogeme:
-        rows += against_biogeme(biogeme, min(pairs, 5))
+        # Few choices as well: with 1e4 its fit may take longer than it is given.
+        for subjects in (3, 238):
+            rows += against_biogeme(biogeme, min(pairs, 5), subjects)
     rows += many_individuals(500 if quick else 10_000, pairs)
     rows += many_bootstraps(50 if quick else 1000, min(pairs, 5))
     data = generated_allocations(40 if quick else 160)
