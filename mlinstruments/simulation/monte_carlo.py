@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
-from functools import partial
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -200,7 +199,7 @@ def _run(
     bar.update(replications - len(left))
     written = time.monotonic()
     try:
-        for batch in _results(partial(run_batch, plan), left, n_jobs):
+        for batch in _results(plan, left, n_jobs):
             rows += batch
             unwritten += batch
             bar.update(len(batch) // len(plan.estimators))
@@ -215,18 +214,16 @@ def _run(
     return _in_order(pd.concat(frames), plan, replications)
 
 
-def _results(
-    run: Callable[[list[int]], list[Row]], left: list[int], n_jobs: int | None
-) -> Iterator[list[Row]]:
+def _results(plan: Plan, left: list[int], n_jobs: int | None) -> Iterator[list[Row]]:
     """Rows of batches as they finish; the first replications say how long one takes."""
     for first in left[:2]:
         begun = time.perf_counter()
-        yield run([first])
+        yield run_batch(plan, [first])
     if len(left) <= 2:
         return
     size = _batch_size(time.perf_counter() - begun, len(left) - 2, _workers(n_jobs))
     batches = [left[start : start + size] for start in range(2, len(left), size)]
-    yield from parallel_stream(run, batches, n_jobs, prefer="processes")
+    yield from parallel_stream(run_batch, batches, n_jobs, prefer="processes", shared=plan)
 
 
 def _batch_size(seconds: float, left: int, workers: int) -> int:
