@@ -140,10 +140,19 @@ class BlockGrams:
 
         Digits are lost where the new shift is many standard deviations from the old one.
         """
+        products = self.turned(self.change_to(shift, scale))
+        return BlockGrams(products, self.rows, shift, scale)
+
+    def change_to(self, shift: FloatArray, scale: FloatArray) -> FloatArray:
+        """Matrix (1 + m, 1 + m) that turns these columns into others, multiplied from the right."""
         change = np.eye(len(shift) + 1)
         change[0, 1:] = (self.shift - shift) / scale
         change[1:, 1:] = np.diag(self.scale / scale)
-        return BlockGrams(change.T @ self.products @ change, self.rows, shift, scale)
+        return change
+
+    def turned(self, change: FloatArray) -> FloatArray:
+        """Gram matrices (B, k, k) of combinations (1 + m, k) of the columns."""
+        return np.asarray(change.T @ self.products @ change)
 
     def mean(self) -> FloatArray:
         """Weighted mean of every column over all blocks, in its own units, shape (m,)."""
@@ -366,9 +375,9 @@ def partial_out(products: FloatArray, controls: IntArray, kept: IntArray) -> Flo
     >>> partial_out(x.T @ x, np.array([0]), np.array([1]))
     array([[2.]])
     """
-    inside = products[..., controls[:, None], controls]
-    across = products[..., controls[:, None], kept]
-    left = products[..., kept[:, None], kept]
+    inside = _at(products, controls, controls)
+    across = _at(products, controls, kept)
+    left = _at(products, kept, kept)
     lengths = np.sqrt(np.maximum(np.diagonal(inside, axis1=-2, axis2=-1), 0))
     unit = 1 / np.where(lengths > 0, lengths, 1.0)
     values, vectors = np.linalg.eigh(inside * unit[..., :, None] * unit[..., None, :])
@@ -377,6 +386,15 @@ def partial_out(products: FloatArray, controls: IntArray, kept: IntArray) -> Flo
     basis = (vectors * inverse_root[..., None, :]) * unit[..., :, None]
     explained = np.swapaxes(basis, -1, -2) @ across
     return np.asarray(left - np.swapaxes(explained, -1, -2) @ explained)
+
+
+def _at(products: FloatArray, rows: IntArray, columns: IntArray) -> FloatArray:
+    """Entries at some rows and columns: a view where both are runs of positions."""
+    ends = [(int(p[0]), int(p[-1]) + 1) for p in (rows, columns) if len(p)]
+    runs = [np.array_equal(p, np.arange(*e)) for p, e in zip((rows, columns), ends, strict=False)]
+    if runs == [True, True]:
+        return products[..., slice(*ends[0]), slice(*ends[1])]
+    return products[..., rows[:, None], columns]
 
 
 def condition(products: FloatArray) -> float:

@@ -104,12 +104,15 @@ def random_split(
     """
     rng = np.random.default_rng(seed)
     if len(clusters) == 2 and n_folds > 1:
-        parts = [_deal(codes, int(codes.max()) + 1, n_folds, rng) for codes in clusters]
+        parts = [_spread(_deal(_sizes(codes, n), n_folds, rng), codes) for codes in clusters]
         return Split(tuple(fold for fold, _, _ in parts), None, parts[0][1])
     codes = clusters[0] if clusters else None
-    n_units = n if codes is None else int(codes.max()) + 1
-    fold, half, quarter = _deal(codes, n_units, n_folds, rng)
-    return Split((fold,), half, quarter) if halves and n_folds > 1 else Split((fold,), None, half)
+    return _split(_spread(_deal(_sizes(codes, n), n_folds, rng), codes), halves and n_folds > 1)
+
+
+def _split(dealt: tuple[IntArray, IntArray, IntArray], halves: bool) -> Split:
+    fold, half, quarter = dealt
+    return Split((fold,), half, quarter) if halves else Split((fold,), None, half)
 
 
 def given_split(
@@ -195,41 +198,54 @@ def block_splits(
             f" {n_blocks}."
         )
     codes = clusters[0] if clusters else None
-    n_units = n if codes is None else int(codes.max()) + 1
-    if n_units < n_blocks:
+    sizes = _sizes(codes, n)
+    if len(sizes) < n_blocks:
         what = "rows" if codes is None else "clusters"
-        raise InputError(f"repeat_blocks is {n_blocks}; there are {n_units} {what}: lower it.")
+        raise InputError(f"repeat_blocks is {n_blocks}; there are {len(sizes)} {what}: lower it.")
     source = np.random.SeedSequence(seeds[0].entropy, spawn_key=(*seeds[0].spawn_key, 2))
-    blocks = _deal(codes, n_units, n_blocks, np.random.default_rng(source))[0]
-    made = [random_split(n, n_folds, (blocks,), seed, halves) for seed in seeds]
-    return [replace(split, blocks=blocks) for split in made]
+    blocks = _spread(_deal(sizes, n_blocks, np.random.default_rng(source)), codes)[0]
+    sizes = np.bincount(blocks)
+    made = []
+    for seed in seeds:
+        dealt = _deal(sizes, n_folds, np.random.default_rng(seed))
+        made.append(replace(_split(_spread(dealt, blocks), halves), blocks=blocks))
+    return made
+
+
+def _sizes(codes: IntArray | None, n: int) -> IntArray:
+    """Rows of each unit; None means that every row is a unit of its own."""
+    return np.ones(n, dtype=np.int64) if codes is None else np.bincount(codes)
+
+
+def _spread(
+    dealt: tuple[IntArray, IntArray, IntArray], codes: IntArray | None
+) -> tuple[IntArray, IntArray, IntArray]:
+    """From units to their rows."""
+    if codes is None:
+        return dealt
+    fold, half, quarter = dealt
+    return fold.take(codes), half.take(codes), quarter.take(codes)
 
 
 def _deal(
-    codes: IntArray | None, n_units: int, n_folds: int, rng: np.random.Generator
+    sizes: IntArray, n_folds: int, rng: np.random.Generator
 ) -> tuple[IntArray, IntArray, IntArray]:
-    """Fold, half and quarter of each row, units dealt whole in random order to the smallest pile.
-
-    ``codes`` gives the unit of every row; None means that every row is a unit of its own.
-    """
-    if n_units < n_folds:
-        what = "rows" if codes is None else "clusters"
+    """Fold, half and quarter of each unit, dealt in random order to the smallest pile."""
+    if len(sizes) < n_folds:
+        what = "rows" if sizes.max() == 1 else "clusters"
         raise InputError(
-            f"{n_folds} folds need at least {n_folds} {what}; there are {n_units}:"
-            f" lower n_folds to {n_units} or less."
+            f"{n_folds} folds need at least {n_folds} {what}; there are {len(sizes)}:"
+            f" lower n_folds to {len(sizes)} or less."
         )
-    order = rng.permutation(n_units)
-    fold, half, quarter = np.empty((3, n_units), dtype=np.int64)
-    sizes = np.ones(1, dtype=np.int64) if codes is None else np.bincount(codes)
+    order = rng.permutation(len(sizes))
+    fold, half, quarter = np.empty((3, len(sizes)), dtype=np.int64)
     if sizes.min() == sizes.max():
         for k in range(n_folds):
             fold[order[k::n_folds]] = k
             _halve(order[k::n_folds], k, half, quarter)
     else:
         _deal_greedily(sizes, order, n_folds, fold, half, quarter)
-    if codes is None:
-        return fold, half, quarter
-    return fold[codes], half[codes], quarter[codes]
+    return fold, half, quarter
 
 
 def _halve(pile: IntArray, k: int, half: IntArray, quarter: IntArray) -> None:

@@ -254,7 +254,7 @@ class GramEngine:
             wide = np.concatenate(
                 [b[cell] for b, cell in zip(flat, blocks.cell, strict=True)], axis=2
             )
-        values = predict(self._dictionary, basis.grams.shift[:m], groups, wide)
+        values = predict(self._dictionary, basis.mean, groups, wide)
         return values.reshape(len(found), t, parts, -1)
 
     def _fewest_rows(self) -> int:

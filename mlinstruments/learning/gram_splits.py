@@ -97,8 +97,12 @@ class Basis:
 
     Parameters
     ----------
-    grams : BlockGrams
-        Of [dictionary in this basis, controls, targets], without a constant in front.
+    products : array, shape (B, c + m + t, c + m + t)
+        Gram matrices by block of [controls, dictionary in this basis, targets].
+    rows : int array, shape (B,)
+        Rows in each block.
+    mean : array, shape (m,)
+        Of the dictionary's columns as they came.
     m, c : int
         Columns of the dictionary and of the controls.
     eigenvalues : array, shape (m,)
@@ -107,7 +111,9 @@ class Basis:
         Coefficients in this basis to coefficients of the columns as they came.
     """
 
-    grams: BlockGrams
+    products: FloatArray
+    rows: IntArray
+    mean: FloatArray
     m: int
     c: int
     eigenvalues: FloatArray
@@ -138,23 +144,20 @@ def basis_of(
     grams = collected.result()
     mean, deviation = _moments(grams, dictionary) if location is None else location
     wide = np.concatenate([mean, np.zeros(others)]), np.concatenate([deviation, np.ones(others)])
-    grams = grams.rescaled(*wide)
     c = others - targets.shape[1]
     # Where all that controls fit is a mean, the constant in front of the columns does it.
     inside = np.arange(m + 1, m + 1 + c) if c else np.zeros(1, dtype=np.int64)
     phi = np.arange(1, m + 1)
-    total = grams.products.sum(axis=0)
+    standard = grams.total().rescaled(*wide)
+    total = standard.products[0]
     slopes = np.linalg.pinv(total[np.ix_(inside, inside)], hermitian=True)
     values, vectors = np.linalg.eigh(partial_out(total, inside, phi))
-    order = np.concatenate([phi, inside, np.arange(m + 1 + c, len(total))])
     change = np.eye(len(total))
     change[np.ix_(phi, phi)] = vectors
     change[np.ix_(inside, phi)] = -slopes @ total[np.ix_(inside, phi)] @ vectors
-    change = change[:, order]
-    turned = BlockGrams(
-        np.swapaxes(change, 0, 1) @ grams.products @ change, grams.rows, grams.shift, grams.scale
-    )
-    return Basis(turned, m, len(inside), values, vectors / deviation[:, None])
+    order = np.concatenate([inside, phi, np.arange(m + 1 + c, len(total))])
+    turned = grams.turned(grams.change_to(*wide) @ change[:, order])
+    return Basis(turned, grams.rows, mean, m, len(inside), values, vectors / deviation[:, None])
 
 
 def _orthogonal(controls: FloatArray) -> list[FloatArray]:
@@ -210,16 +213,15 @@ def coefficients(
         Where False, the coefficients need the rows.
     """
     cells, parts, sides, B = training.shape
-    sums = basis.grams.summed(training.reshape(-1, B).astype(float))
-    k = sums.products.shape[1]
-    pieces = sums.products.reshape(cells * parts, sides, k, k)
-    rows = sums.rows.reshape(cells * parts, sides)
-    whole = pieces.sum(axis=1)
-    control = np.arange(basis.m, basis.m + basis.c)
-    accurate = well_conditioned(whole, control)
+    k = basis.products.shape[1]
+    belongs = training.reshape(-1, B).astype(float)
+    sums = (belongs @ basis.products.reshape(B, k * k)).reshape(cells * parts, sides, k, k)
+    rows = (belongs @ basis.rows).astype(np.int64).reshape(cells * parts, sides)
+    whole = sums.sum(axis=1) if sides > 1 else sums[:, 0]
+    accurate = well_conditioned(whole[:, : basis.c, : basis.c])
     t = k - basis.m - basis.c
     if penalty is None:
-        chosen = _chosen(basis, pieces, rows, penalties, share_tuning)
+        chosen = _chosen(basis, sums, rows, penalties, share_tuning)
     else:
         chosen = np.full((cells * parts, t), penalty)
     gram, cross = _residual(basis, whole)
@@ -237,12 +239,12 @@ def coefficients(
 
 def _chosen(
     basis: Basis,
-    pieces: FloatArray,
+    sums: FloatArray,
     rows: IntArray,
     penalties: FloatArray,
     share_tuning: bool,
 ) -> FloatArray:
-    gram, cross = _residual(basis, pieces)
+    gram, cross = _residual(basis, sums)
     t = cross.shape[-1]
     if share_tuning:
         cross = cross[..., :1]
@@ -255,15 +257,12 @@ def _chosen(
 
 def _residual(basis: Basis, products: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Gram matrices of the dictionary and its products with the targets, less the controls."""
-    m, c, k = basis.m, basis.c, products.shape[-1]
-    kept = np.concatenate([np.arange(m), np.arange(m + c, k)])
-    left = partial_out(products, np.arange(m, m + c), kept)
-    return left[..., :m, :m], left[..., :m, m:]
+    left = partial_out(products, np.arange(basis.c), np.arange(basis.c, products.shape[-1]))
+    return left[..., : basis.m, : basis.m], left[..., : basis.m, basis.m :]
 
 
-def well_conditioned(products: FloatArray, controls: IntArray) -> BoolArray:
-    """Whether controls (c,) can be partialled out of Gram matrices (S, k, k) without their rows."""
-    inside = products[:, controls[:, None], controls]
+def well_conditioned(inside: FloatArray) -> BoolArray:
+    """Whether columns with Gram matrices (S, c, c) can be partialled out without their rows."""
     lengths = np.sqrt(np.maximum(np.diagonal(inside, axis1=1, axis2=2), 0))
     unit = 1 / np.where(lengths > 0, lengths, 1.0)
     values = np.linalg.eigvalsh(inside * unit[:, :, None] * unit[:, None, :])
@@ -293,6 +292,9 @@ def predict(
             rows = order[start : min(start + STEP, end)]
             block = dictionary.take(rows, axis=0)
             block -= shift
-            out[:, rows] = (block @ found[g]).T
+            out[:, start : start + len(rows)] = (block @ found[g]).T
         begin = end
+    # Rows go back to their places a line at a time, which a core's cache can hold.
+    for line in out:
+        line[order] = line.copy()
     return out
