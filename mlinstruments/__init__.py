@@ -1,8 +1,9 @@
 """Learned instruments for linear IV, and preferences from game choices."""
 
-from .iv.comparators import LIML, OLS, TSLS
+from .iv.comparators import LIML, OLS, TSLS, Fuller
 from .iv.compare import compare
 from .iv.confidence_set import ConfidenceSet
+from .iv.jackknife import IJIVE, JIVE, UJIVE
 from .iv.mliv import MLIV
 from .iv.mliv_results import MLIVResults
 from .iv.results import IVResults
@@ -12,13 +13,17 @@ from .preferences.results import PreferenceResults
 
 __version__ = "0.1.0"
 __all__ = [
+    "IJIVE",
+    "JIVE",
     "LIML",
     "MLIV",
     "OLS",
     "TSLS",
+    "UJIVE",
     "AllocationChoices",
     "ChoiceData",
     "ConfidenceSet",
+    "Fuller",
     "IVResults",
     "MLIVResults",
     "PreferenceLogit",

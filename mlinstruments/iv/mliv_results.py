@@ -25,8 +25,6 @@ class MLIVResults(IVResults):
         Estimate, standard error and F of every repeat and endogenous regressor.
     folds : DataFrame
         Cell of every row in each repeat, on the index of the input.
-    learner : str
-        The learner in words.
     covariates : {"linear", "recentred", "unconstrained"}
     n_folds, n_repeats : int
     control_variate : bool
@@ -37,7 +35,6 @@ class MLIVResults(IVResults):
     instrument: Any
     splits: pd.DataFrame
     folds: pd.DataFrame
-    learner: str
     covariates: str
     n_folds: int
     n_repeats: int

@@ -61,7 +61,9 @@ class IVResults(Printed):
     first_stage : FirstStage, optional
         Strength of the instruments; None for OLS.
     kappa : float
-        The k-class parameter.
+        The k-class parameter; missing where the estimator is of another kind.
+    learner : str
+        How the first stage was fitted, in words; empty for OLS.
 
     Examples
     --------
@@ -91,6 +93,7 @@ class IVResults(Printed):
     ar: tuple[ARKind, ...]
     first_stage: FirstStage | None
     kappa: float
+    learner: str
     _learned: ClassVar[bool] = False
 
     # ---- estimates, in linearmodels' names ----------------------------------------------------
@@ -229,6 +232,10 @@ class IVResults(Printed):
             raise InputError(
                 f"tF intervals need a single instrument; {self.method} uses {q}: use method='ar'."
             )
+        if not abs(self.kappa - 1) < 1e-6:
+            raise InputError(
+                f"tF intervals are for the t ratio of 2SLS, not of {self.method}: use method='ar'."
+            )
         f, name = float(self.first_stage.f.iloc[0]), self.endog[0]
         low, high = tf_interval(f, float(self.params[name]), float(self.std_errors[name]), level)
         return pd.DataFrame({"lower": [low], "upper": [high]}, index=[name])
@@ -267,6 +274,8 @@ class IVResults(Printed):
     def _facts(self) -> list[Fact]:
         clusters = dict(zip(self.cluster_names, self.n_clusters, strict=True))
         facts = sample_facts(self.nobs, self.cov_label, clusters, self.weighted)
+        if self.learner not in ("", "linear") and not self._learned:
+            facts.append(("First stage", self.learner))
         if self.first_stage is not None:
             facts += strength_facts(self.first_stage, self._learned)
         return facts + self._ar_facts()
