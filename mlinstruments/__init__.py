@@ -6,6 +6,7 @@ from .iv.confidence_set import ConfidenceSet
 from .iv.jackknife import IJIVE, JIVE, UJIVE
 from .iv.mliv import MLIV
 from .iv.mliv_results import MLIVResults
+from .iv.pliv import PLIV
 from .iv.results import IVResults
 from .preferences.choices import AllocationChoices, ChoiceData
 from .preferences.logit import PreferenceLogit
@@ -18,6 +19,7 @@ __all__ = [
     "LIML",
     "MLIV",
     "OLS",
+    "PLIV",
     "TSLS",
     "UJIVE",
     "AllocationChoices",

@@ -32,6 +32,7 @@ WORDS = {
     "orthogonal": "AR, orthogonal first stage (constant effects)",
     "pooled": "AR, pooled (needs a first stage far from irrelevant)",
     "instruments": "AR, the instruments as they are",
+    "partialled": "AR, covariates partialled out by learners",
 }
 
 

@@ -135,13 +135,14 @@ def over_identified(
     method: str,
     learner: str,
     instruments: FloatArray,
+    kind: str = "instruments",
 ) -> IVResults:
     """Results whose first-stage F and Anderson-Rubin sets are those of instruments (n, q)."""
     z = partialled(instruments, data)
     y, D = partialled(data.y, data), partialled(data.D, data)
     moments = ar.moments(z, y, D, fit.spec, data.n_exog)
     first = linear_strength(z, D, data, fit.spec)
-    return results(data, fit, method, learner, (ARKind("instruments", (moments,)),), first)
+    return results(data, fit, method, learner, (ARKind(kind, (moments,)),), first)
 
 
 def linear_strength(z: FloatArray, D: FloatArray, data: IVData, spec: CovarianceSpec) -> FirstStage:
