@@ -162,7 +162,7 @@ def linear_strength(z: FloatArray, D: FloatArray, data: IVData, spec: Covariance
         reliability=series(missing, "reliability"),
         linear_f=series(f, "linear_f"),
         n_instruments=z.shape[1],
-        by_fold=pd.DataFrame(columns=["repeat", "fold", "endog", "rows", "slope", "f"]),
+        by_fold=pd.DataFrame(columns=strength.BY_FOLD),
     )
 
 
