@@ -92,7 +92,7 @@ def _error(res: IVResults, name: str) -> str:
 def _set(res: IVResults, name: str) -> str:
     if not res.ar or name not in res.endog:
         return ""
-    if len(res.endog) > 2:
+    if res._joint_only:
         return JOINT_ONLY
     found = res.conf_int(method="ar")
     chosen = found if isinstance(found, ConfidenceSet) else found[name]

@@ -28,8 +28,6 @@ class MLIVResults(IVResults):
     covariates : {"linear", "recentred", "unconstrained"}
     n_folds, n_repeats : int
     control_variate : bool
-    weak : str
-        Empty, or why no estimate is given.
     """
 
     instrument: Any
@@ -39,7 +37,6 @@ class MLIVResults(IVResults):
     n_folds: int
     n_repeats: int
     control_variate: bool
-    weak: str
     _learned: ClassVar[bool] = True
 
     def _facts(self) -> list[Fact]:
@@ -57,6 +54,3 @@ class MLIVResults(IVResults):
         if len(self.endog) != 1:
             return []
         return tf_facts(*self.conf_int(method="tf").iloc[0])
-
-    def _notes(self) -> tuple[str, ...]:
-        return (f"No estimate: {self.weak}",) if self.weak else ()

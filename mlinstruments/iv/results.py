@@ -64,6 +64,8 @@ class IVResults(Printed):
         The k-class parameter; missing where the estimator is of another kind.
     learner : str
         How the first stage was fitted, in words; empty for OLS.
+    weak : str
+        Empty, or why no estimate is given.
 
     Examples
     --------
@@ -94,6 +96,7 @@ class IVResults(Printed):
     first_stage: FirstStage | None
     kappa: float
     learner: str
+    weak: str
     _learned: ClassVar[bool] = False
 
     # ---- estimates, in linearmodels' names ----------------------------------------------------
@@ -280,15 +283,20 @@ class IVResults(Printed):
             facts += strength_facts(self.first_stage, self._learned)
         return facts + self._ar_facts()
 
+    @property
+    def _joint_only(self) -> bool:
+        """Whether Anderson-Rubin tests have no sets for single coefficients."""
+        return bool(self.ar) and self.ar[0].joint_only
+
     def _ar_facts(self) -> list[Fact]:
         if not self.ar:
             return []
-        if len(self.endog) > 2:
+        if self._joint_only:
             return [("AR 95%", f"{JOINT_ONLY}, by anderson_rubin(value)")]
         return ar_facts(self.conf_int(method="ar"))
 
     def _notes(self) -> tuple[str, ...]:
-        return ()
+        return (f"No estimate: {self.weak}",) if self.weak else ()
 
     def plot(self, ax: Any = None) -> Any:
         """Estimates with Wald and Anderson-Rubin intervals (needs the ``plot`` extra).

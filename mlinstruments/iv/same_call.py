@@ -194,4 +194,5 @@ def results(
         first_stage=first,
         kappa=fit.kappa,
         learner=learner,
+        weak="",
     )

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from linearmodels.iv import IV2SLS
 
-from mlinstruments import IJIVE, JIVE, TSLS, UJIVE, compare
+from mlinstruments import IJIVE, JIVE, MLIV, TSLS, UJIVE, compare
 from mlinstruments._core.arrays import encode_labels
 from mlinstruments._core.exceptions import InputError
 from mlinstruments._core.linalg import orthonormal_basis
@@ -198,3 +198,13 @@ def test_formula_names_travel(tmp_path):
     again = type(res).load(tmp_path / "it.zip")
     assert again.learner == res.learner
     assert np.isnan(again.kappa)
+
+
+@pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
+def test_ujive_is_mliv_of_least_squares_without_each_row(weighted):
+    design = DESIGNS[1]
+    weights = design.weights if weighted else None
+    learned = MLIV("ols", n_folds="loo").fit(*design.data, weights=weights)
+    found = UJIVE().fit(*design.data, weights=weights)
+    np.testing.assert_allclose(found.params, learned.params, rtol=SOLVE)
+    np.testing.assert_allclose(found.cov, learned.cov, rtol=SOLVE, atol=1e-12)
