@@ -12,6 +12,8 @@ from scipy.linalg import lapack
 from mlinstruments._core.grams import CONDITION_LIMIT
 from mlinstruments._core.typing import BoolArray, FloatArray, IntArray
 
+from .gram_splits import PartFits, PartGrams
+
 # Below this many columns an eigendecomposition is cheaper than iterating.
 FEW_COLUMNS = 48
 # Relative error, in the norm of the preconditioner, at which a column counts as solved: ample to
@@ -21,6 +23,38 @@ SOLVED = 1e-9
 MOST_ITERATIONS = 30
 # Doubles worked on at a time: vectors of several systems that stay in the cache of one core.
 CACHED = 16_384
+
+
+def ridge_parts(
+    parts: PartGrams, penalty: float | None, penalties: FloatArray, share_tuning: bool
+) -> PartFits:
+    """Ridge on training parts.
+
+    Parameters
+    ----------
+    parts : PartGrams
+    penalty : float, optional
+        None to choose among ``penalties`` (L,) where either side predicts the other best.
+    penalties : array, shape (L,)
+    share_tuning : bool
+        Choose on the first target, for all.
+    """
+    P, _, t = parts.cross.shape
+    chosen = np.full((P, t), penalty, dtype=float)
+    if parts.sides is not None:
+        tried = slice(0, 1 if share_tuning else t)
+        mine, other = parts.sides, [2 * i + 1 - s for i in range(P) for s in (0, 1)]
+        cross = mine.cross[..., tried]
+        errors = path_errors(mine.gram, cross, mine.rows, mine.gram[other], cross[other], penalties)
+        both = errors.reshape(P, 2, *errors.shape[1:]).sum(axis=1)
+        chosen[:] = penalties[both.argmin(axis=1)]
+    found, accurate = np.zeros_like(parts.cross), np.ones(P, dtype=bool)
+    for i in range(P):
+        b = solve(parts.gram[i], parts.cross[i], int(parts.rows[i]), chosen[i])
+        accurate[i] = b is not None
+        if b is not None:
+            found[i] = b
+    return PartFits(found, chosen, accurate)
 
 
 def path_errors(
