@@ -8,6 +8,7 @@ from .iv.jackknife import IJIVE, JIVE, UJIVE
 from .iv.mliv import MLIV
 from .iv.mliv_results import MLIVResults
 from .iv.pliv import PLIV
+from .iv.post_lasso import PostLassoIV, PostLassoResults
 from .iv.results import IVResults
 from .iv.split_sample import SplitSampleIV
 from .preferences.choices import AllocationChoices, ChoiceData
@@ -31,6 +32,8 @@ __all__ = [
     "Fuller",
     "IVResults",
     "MLIVResults",
+    "PostLassoIV",
+    "PostLassoResults",
     "PreferenceLogit",
     "PreferenceResults",
     "SplitSampleIV",
