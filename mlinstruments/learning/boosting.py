@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from copy import copy
 from dataclasses import dataclass, field
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,8 @@ from .base import FoldFit, FoldTask, describe, seed_int
 from .boosting_run import Run, subset
 from .features import Features
 
+# Held while an engine that came from another process bins its inputs, once for all threads.
+BINNING = Lock()
 # Sample sizes at which the preset changes (benchmarks/README.md has what was tried).
 FEW_ROWS, MANY_ROWS = 2_500, 25_000
 # Boosting stops this many times 1 / learning_rate rounds after the best one.
@@ -158,7 +161,7 @@ class BoostingEngine:
         self._groups: Groups = ()
         self._weights = weights
         self._settings = learner.settings(len(features.values))
-        self._binned = self._bin()
+        self._made: Any = self._bin()
 
     def absorbing(self, groups: Groups) -> BoostingEngine:
         """The same learner with group effects beside the controls; the binned data are shared."""
@@ -168,11 +171,14 @@ class BoostingEngine:
 
     def __getstate__(self) -> dict[str, Any]:
         # A LightGBM dataset does not pickle: another process bins the same inputs again.
-        return {key: value for key, value in self.__dict__.items() if key != "_binned"}
+        return {**self.__dict__, "_made": None}
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._binned = self._bin()
+    @property
+    def _binned(self) -> Any:
+        with BINNING:
+            if self._made is None:
+                self._made = self._bin()
+            return self._made
 
     def _bin(self) -> Any:
         import lightgbm

@@ -93,6 +93,11 @@ class PartGrams:
     rows: IntArray
     sides: PartGrams | None
 
+    def at(self, chosen: IntArray) -> PartGrams:
+        """Some of the parts, without their sides."""
+        gram, cross, squares = self.gram[chosen], self.cross[chosen], self.squares[chosen]
+        return PartGrams(gram, cross, squares, self.rows[chosen], None)
+
 
 @dataclass(frozen=True)
 class PartFits:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pandas as pd
 import pytest
 from linearmodels.iv import IV2SLS, IVLIML, AbsorbingLS
 from sklearn.tree import DecisionTreeRegressor
 
-from mlinstruments import LIML, MLIV, OLS, TSLS, MLIVResults
+import mlinstruments
+from mlinstruments import LIML, MLIV, OLS, TSLS, Fuller, MLIVResults
 from mlinstruments._core.exceptions import InputError, SingletonWarning
 from mlinstruments.learning import OLS as OLSLearner
 from mlinstruments.learning import Boosting, Kernel, Lasso, Ridge, Series, SklearnLearner
@@ -117,7 +120,7 @@ def test_every_covariance_is_that_with_dummies(ways, covariance, debiased):
 @pytest.mark.parametrize("debiased", [False, True], ids=["large", "debiased"])
 @pytest.mark.parametrize("covariance", COVARIANCES)
 @pytest.mark.parametrize("ways", WAYS)
-@pytest.mark.parametrize("model", ["OLS", "TSLS", "LIML"])
+@pytest.mark.parametrize("model", ["OLS", "TSLS", "LIML", "Fuller"])
 def test_comparators_are_those_of_linearmodels_with_dummies(
     model, ways, covariance, debiased, weighted
 ):
@@ -127,6 +130,7 @@ def test_comparators_are_those_of_linearmodels_with_dummies(
         "OLS": (OLS, lambda *a, **k: IV2SLS(a[0], pd.concat(a[1:3], axis=1), None, None, **k)),
         "TSLS": (TSLS, IV2SLS),
         "LIML": (LIML, IVLIML),
+        "Fuller": (Fuller, partial(IVLIML, fuller=1.0)),
     }[model]
     found = ours().fit(Y, X, D, W, weights=weights, absorb=WAYS[ways], debiased=debiased, **options)
     given = dict(options)
@@ -308,6 +312,15 @@ def test_what_groups_determine_is_named(role):
     name = "level"
     with pytest.raises(InputError, match=rf"'{name}' \({role}\) does not vary within.*unit, time"):
         TSLS().fit(**data, absorb=both)
+
+
+@pytest.mark.parametrize(
+    "name", ["GMM", "IJIVE", "JIVE", "UJIVE", "PLIV", "PostLassoIV", "SplitSampleIV"]
+)
+def test_comparators_that_cannot_absorb_say_so(name):
+    model = getattr(mlinstruments, name)()
+    with pytest.raises(InputError, match=f"{name} does not absorb effects: put dummies"):
+        model.fit(Y, X, D, W, absorb=UNIT)
 
 
 def test_a_learner_that_cannot_absorb_is_refused():
