@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import pandas as pd
 
 from mlinstruments._core.sandwich import CovarianceSpec
 from mlinstruments._core.typing import FloatArray
+from mlinstruments.learning.base import StackedEngine
 from mlinstruments.learning.folds import Split
 
 from . import anderson_rubin as ar
@@ -51,6 +52,9 @@ def assemble(
     used = next((f.fit.spec for f in fits if f.fit is not None), spec)
     spec = used if used.bandwidth is not None else _resolved(spec, data, learned)
     first, splits = first_stage(data, learned, plan.splits, spec, fits)
+    if isinstance(plan.engine, StackedEngine) and learned.learner_weights is not None:
+        table = _learner_weights(learned.learner_weights, plan.engine.names, data.endog)
+        first = replace(first, learner_weights=table)
     resids = data.y - data.X @ params[: data.n_exog] - data.D @ params[data.n_exog :]
     return MLIVResults(
         method="MLIV",
@@ -234,6 +238,19 @@ def first_stage(
     )
 
 
+def _learner_weights(
+    weights: FloatArray, names: tuple[str, ...], endog: tuple[str, ...]
+) -> pd.DataFrame:
+    """Weights (repeats, cells, d, parts, learners) of a stack as a table, one row a fit."""
+    repeats, cells, _, parts, _ = weights.shape
+    index = pd.MultiIndex.from_product(
+        [range(repeats), range(cells), endog, range(parts)],
+        names=["repeat", "fold", "endog", "part"],
+    )
+    frame = pd.DataFrame(weights.reshape(-1, len(names)), index, list(names))
+    return frame.dropna().reset_index()
+
+
 def _linear_strength(data: IVData, spec: CovarianceSpec) -> tuple[list[float], int]:
     instruments = data.W.dummies(drop_first=True)
     if data.W.has_missing:
@@ -298,6 +315,9 @@ def _fold_kinds(
         refusal = "it works with n_repeats=1; use 'corrected', which averages over repeats."
         return ARKind("folds", refusal=refusal), ARKind("split", refusal=refusal)
     cell = plan.splits[0].cell
+    if plan.splits[0].n_cells == 1:
+        refusal = "out-of-bag predictions have no folds; use 'corrected'."
+        return ARKind("folds", refusal=refusal), ARKind("split", refusal=refusal)
     z = learned.z[0] if learned.inside is None else learned.inside[0]
     if np.isnan(z).any():
         refusal = "a fold has too few rows for its covariates; use fewer folds or 'corrected'."

@@ -33,6 +33,8 @@ class LearnedInstruments:
     inside : array, shape (repeats, n, d), or None
         ``z`` where each cell is cleaned of covariates on its own, where that is not what regressing
         it on them in each cell makes of it. NaN in cells too small for it.
+    learner_weights : array, shape (repeats, cells, d, parts, learners), or None
+        Weights of the learners of a stack.
     """
 
     z: FloatArray
@@ -40,11 +42,16 @@ class LearnedInstruments:
     varies: BoolArray
     exog: FloatArray | None = None
     inside: FloatArray | None = None
+    learner_weights: FloatArray | None = None
 
     def of_targets(self, chosen: slice) -> LearnedInstruments:
         """The instruments learned for some of the targets."""
         noise = None if self.noise is None else self.noise[..., chosen]
-        return LearnedInstruments(self.z[..., chosen], noise, self.varies[:, chosen])
+        weights = self.learner_weights
+        weights = None if weights is None else weights[:, :, chosen]
+        return LearnedInstruments(
+            self.z[..., chosen], noise, self.varies[:, chosen], learner_weights=weights
+        )
 
 
 def build_instruments(

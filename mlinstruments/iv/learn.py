@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from mlinstruments.learning.base import (
     Engine,
     Learner,
     LeaveOneOutEngine,
+    OutOfBagEngine,
 )
 from mlinstruments.learning.crossfit import cross_fit
 from mlinstruments.learning.features import Features
@@ -104,6 +105,17 @@ def _checked(engine: Engine, learner: Learner, loo: bool) -> Engine:
     return engine
 
 
+def check_out_of_bag(engine: Engine, learner: Learner) -> None:
+    """Raise unless an engine predicts its training rows by models that did not see them."""
+    if not isinstance(engine, OutOfBagEngine):
+        raise InputError(
+            f"n_folds='oob' needs a learner with out-of-bag predictions, learner='forest';"
+            f" {learner.label} has none. Give n_folds a number."
+        )
+    if engine.out_of_bag:
+        raise InputError(f"n_folds='oob' is not valid here: {engine.out_of_bag}. Use folds.")
+
+
 def bind_plain(learner: Learner, data: IVData) -> Engine:
     """Bind a learner to the instruments and a constant: of functions of W alone."""
     return _prepared(learner, data.W, np.ones((data.nobs, 1)), data)
@@ -130,7 +142,7 @@ def learn_instruments(
         plan.n_jobs,
         plan.progress,
     )
-    return build_instruments(
+    built = build_instruments(
         fitted.predictions,
         plan.splits,
         data.within.X,
@@ -139,6 +151,7 @@ def learn_instruments(
         plan.interact_controls,
         data.demeaned,
     )
+    return replace(built, learner_weights=fitted.weights)
 
 
 @dataclass(frozen=True)

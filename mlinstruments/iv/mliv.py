@@ -30,12 +30,13 @@ from .learn import (
     FirstStagePlan,
     bind,
     bind_plain,
+    check_out_of_bag,
     control_variate_targets,
     learn_instruments,
     learn_with_directions,
 )
 from .mliv_results import MLIVResults
-from .partition import LOO, check_leave_one_out, make_splits
+from .partition import LOO, OOB, check_no_folds, make_splits
 
 
 class MLIV(BaseEstimator):  # type: ignore[misc]
@@ -48,10 +49,12 @@ class MLIV(BaseEstimator):  # type: ignore[misc]
 
     Parameters
     ----------
-    learner : str, learner or scikit-learn regressor
+    learner : str, learner, scikit-learn regressor or list of these
         ``"boosting"`` (LightGBM with the covariates profiled out), ``"series"``, ``"kernel"``,
-        ``"ridge"``, ``"lasso"``, ``"ols"``, a configured
-        :class:`~mlinstruments.learning.Boosting` or the like, or any scikit-learn regressor.
+        ``"ridge"``, ``"lasso"``, ``"ols"``, ``"forest"``, a configured
+        :class:`~mlinstruments.learning.Boosting` or the like, or any scikit-learn regressor, a
+        search such as ``GridSearchCV`` too: it sees training rows and their clusters alone. A list
+        is stacked with convex weights, which ``res.first_stage.learner_weights`` shows.
     covariates : {"linear", "recentred", "unconstrained"}
         What the first stage may do with X, and so what is assumed. ``"linear"``: E[U|W] = 0 and
         E[XU] = 0, as for 2SLS. ``"recentred"``: g(W, X) - E[g(W, X) | X], which needs E[U|W,X] = 0.
@@ -65,11 +68,14 @@ class MLIV(BaseEstimator):  # type: ignore[misc]
         E[XU] = 0 where the variance of U depends on W. As valid as the default, and more precise
         where that variance varies much; learns two functions more for each covariate. Falls back
         on the default, with a warning that says why, where the data do not allow it.
-    n_folds : int or "loo"
+    n_folds : int, "loo" or "oob"
         Folds of cross-fitting, 2 or more. ``"loo"`` leaves out one row at a time, in closed form,
         for learners linear in a dictionary with a given penalty (``"ols"``, ``Ridge(penalty=.1)``):
         with ``"ols"`` the instrument is that of UJIVE. It trains no halves, so that the corrected
         Anderson-Rubin set takes the whole instrument for noise (critical value doubled).
+        ``"oob"``, for ``"forest"``, grows one forest on all rows and predicts each by the trees it
+        (or its cluster) was not drawn for; no halves either. The part linear in the covariates is
+        fitted to all rows.
     n_repeats : int
         Random partitions; estimates are combined by medians.
     repeat_blocks : int, optional
@@ -266,12 +272,13 @@ class MLIV(BaseEstimator):  # type: ignore[misc]
 
     def _check_settings(self) -> Learner:
         check_choice(self.covariates, "covariates", COVARIATES)
-        if isinstance(self.n_folds, str) and self.n_folds != LOO:
-            raise InputError(
-                f"n_folds must be a whole number of at least 2, or {LOO!r}; got {self.n_folds!r}."
-            )
-        if self.n_folds != LOO:
+        if not isinstance(self.n_folds, str):
             check_count(self.n_folds, "n_folds", 2)
+        elif self.n_folds not in (LOO, OOB):
+            raise InputError(
+                f"n_folds must be a whole number of at least 2, {LOO!r} or {OOB!r}; got"
+                f" {self.n_folds!r}."
+            )
         check_count(self.n_repeats, "n_repeats", 1)
         if self.repeat_blocks is not None:
             check_count(self.repeat_blocks, "repeat_blocks", 1)
@@ -299,7 +306,7 @@ class MLIV(BaseEstimator):  # type: ignore[misc]
             "orthogonal=True": self.orthogonal,
             "interact_controls=True": self.interact_controls,
             f"covariates={self.covariates!r}": self.covariates != "linear",
-            "n_folds='loo'": self.n_folds == LOO,
+            f"n_folds={self.n_folds!r}": isinstance(self.n_folds, str),
         }
         for option, given in reasons.items():
             if given:
@@ -321,7 +328,7 @@ class MLIV(BaseEstimator):  # type: ignore[misc]
                 "efficient=True": self.efficient,
                 "interact_controls=True": self.interact_controls,
                 f"covariates={self.covariates!r}": self.covariates != "linear",
-                "n_folds='loo'": self.n_folds == LOO,
+                f"n_folds={self.n_folds!r}": isinstance(self.n_folds, str),
             }
             check_options(options, spec)
         plan = self._plan(data, learner, folds)
@@ -333,7 +340,7 @@ class MLIV(BaseEstimator):  # type: ignore[misc]
         pilot = self._pilot(data, learned, spec)
         if pilot is not None:
             learned = learn_instruments(data, control_variate_targets(data, pilot), plan)
-        own = folds is not None or self.n_folds == LOO
+        own = folds is not None or isinstance(self.n_folds, str)
         settings = {
             "learner": learner.label,
             "covariates": self.covariates,
@@ -373,9 +380,11 @@ class MLIV(BaseEstimator):  # type: ignore[misc]
     def _plan(self, data: IVData, learner: Learner, folds: Any) -> FirstStagePlan:
         seeds = spawn_seeds(self.random_state, self.n_repeats)
         splits = make_splits(data, seeds, self.n_folds, self.repeat_blocks, self.split_half, folds)
-        if splits[0].loo:
-            check_leave_one_out(self.covariates, self.interact_controls)
+        if isinstance(self.n_folds, str):
+            check_no_folds(self.n_folds, self.covariates, self.interact_controls)
         engine, recentre = bind(learner, data, self.covariates, splits[0].loo)
+        if self.n_folds == OOB:
+            check_out_of_bag(engine, learner)
         plain = bind_plain(learner, data) if self.efficient else None
         return FirstStagePlan(
             engine,

@@ -20,8 +20,8 @@ from mlinstruments.learning.folds import (
 
 from .data import IVData
 
-# What n_folds says to leave out one row at a time.
-LOO = "loo"
+# What n_folds says to leave out one row at a time, and to use rows out of bag.
+LOO, OOB = "loo", "oob"
 
 
 def make_splits(
@@ -35,6 +35,9 @@ def make_splits(
     """One split for each seed: random, made of blocks, given by the user, or leave-one-out."""
     if n_folds == LOO:
         return [_leave_one_out(data, len(seeds), repeat_blocks, folds)]
+    if n_folds == OOB:
+        _check_out_of_bag(data, repeat_blocks, folds)
+        return [Split((np.zeros(data.nobs, dtype=np.int64),), None)] * len(seeds)
     units = _units(data, int(n_folds))
     if folds is not None:
         splits = [_given_split(data, folds, seeds, repeat_blocks, split_half)]
@@ -53,16 +56,26 @@ def _units(data: IVData, n_folds: int) -> tuple[IntArray, ...]:
     return data.absorbed.units(n_folds)
 
 
-def check_leave_one_out(covariates: str, interact_controls: bool) -> None:
-    """Refuse what cannot be done fold by fold where a fold is a row."""
+def check_no_folds(n_folds: str, covariates: str, interact_controls: bool) -> None:
+    """Refuse what cannot be done fold by fold where there are none."""
     if interact_controls:
-        raise _unsuited("covariates cannot be partialled out of one row (interact_controls)")
+        reason = "covariates cannot be partialled out fold by fold (interact_controls)"
+        raise _unsuited(reason, n_folds)
     if covariates == "recentred":
-        raise _unsuited("covariates='recentred' is learned fold by fold")
+        raise _unsuited("covariates='recentred' is learned fold by fold", n_folds)
 
 
-def _unsuited(what: str) -> InputError:
-    return InputError(f"n_folds='loo' cannot be used here: {what}. Give n_folds a number.")
+def _unsuited(what: str, n_folds: str = LOO) -> InputError:
+    return InputError(f"n_folds={n_folds!r} cannot be used here: {what}. Give n_folds a number.")
+
+
+def _check_out_of_bag(data: IVData, repeat_blocks: int | None, folds: Any) -> None:
+    if folds is not None:
+        raise _unsuited("folds= gives a partition of its own", OOB)
+    if repeat_blocks is not None:
+        raise _unsuited("repeat_blocks makes folds of blocks", OOB)
+    if data.absorbed is not None:
+        raise _unsuited("absorb= fits effects to rows in and out of the bag", OOB)
 
 
 def _leave_one_out(data: IVData, n_repeats: int, repeat_blocks: int | None, folds: Any) -> Split:

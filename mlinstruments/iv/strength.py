@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 
 import numpy as np
@@ -49,6 +49,9 @@ class FirstStage:
         How many columns that linear first stage has.
     by_fold : DataFrame
         One row for each repeat, fold and endogenous regressor: rows, slope, F.
+    learner_weights : DataFrame
+        For a stack of learners, one row for each repeat, fold, endogenous regressor and training
+        part, one column for each learner: convex weights. Empty otherwise.
     """
 
     f: pd.Series
@@ -59,6 +62,7 @@ class FirstStage:
     linear_f: pd.Series
     n_instruments: int
     by_fold: pd.DataFrame
+    learner_weights: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     def to_frame(self) -> pd.DataFrame:
         """The measures side by side, one row for each endogenous regressor."""

@@ -68,6 +68,7 @@ def learning_facts(
     learned = ", ".join([learner, CONSTRAINTS[covariates], *used])
     repeats = "1 repeat" if n_repeats == 1 else f"{n_repeats} repeats, medians"
     crossed = "leave-one-out" if n_folds == nobs else f"{n_folds} folds x {repeats}"
+    crossed = f"out of bag x {repeats}" if n_folds == 1 else crossed
     return [("First stage", learned), ("Cross-fitting", crossed)]
 
 

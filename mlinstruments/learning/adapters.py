@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from mlinstruments._core.absorb import Groups, Within
 from mlinstruments._core.arrays import check_choice
 from mlinstruments._core.exceptions import InputError
-from mlinstruments._core.linalg import Annihilator
 from mlinstruments._core.typing import FloatArray, IntArray
 
-from .base import FoldFit, FoldTask, Learner, seed_int
+from .backfitting import BackfittingEngine, ModelTask
+from .base import Learner
 from .boosting import Boosting
 from .features import Features
+from .forest import Forest
 from .gram import OLS, Ridge, Series
 from .kernel import Kernel
 from .lasso import Lasso
+from .search import is_search, search_groups, seeded_clone
+from .stacking import Stack
 
 NAMED: dict[str, type[Any]] = {
     "boosting": Boosting,
@@ -28,6 +29,7 @@ NAMED: dict[str, type[Any]] = {
     "ridge": Ridge,
     "lasso": Lasso,
     "ols": OLS,
+    "forest": Forest,
 }
 
 
@@ -36,9 +38,10 @@ def as_learner(learner: Any) -> Learner:
 
     Parameters
     ----------
-    learner : str, Learner or scikit-learn regressor
-        ``"boosting"``, ``"series"``, ``"kernel"``, ``"ridge"``, ``"lasso"``, ``"ols"``, one of the
-        package's own configurations, or anything with scikit-learn's ``fit`` and ``predict``.
+    learner : str, Learner, scikit-learn regressor or list of these
+        ``"boosting"``, ``"series"``, ``"kernel"``, ``"ridge"``, ``"lasso"``, ``"ols"``,
+        ``"forest"``, one of the package's own configurations, anything with scikit-learn's ``fit``
+        and ``predict``, or a list to stack.
 
     Examples
     --------
@@ -48,6 +51,8 @@ def as_learner(learner: Any) -> Learner:
     if isinstance(learner, str):
         known: Learner = NAMED[check_choice(learner, "learner", tuple(NAMED))]()
         return known
+    if isinstance(learner, list | tuple):
+        return Stack(learner)
     if isinstance(learner, type):
         raise InputError(f"learner is the class {learner.__name__}: pass an instance of it.")
     if isinstance(learner, Learner):
@@ -68,6 +73,10 @@ class SklearnLearner:
     seeded. Each round fits it on D - X'l and then l by least squares on D - f(W). Where W and X
     are closely related and the regressor follows its training data closely, few rounds leave f
     short of its optimum: that costs precision of the instrument, not its validity.
+
+    A search for tuning values (``GridSearchCV`` and the like) is a regressor too: it sees training
+    rows alone. Where there are clusters, its folds keep them whole unless its ``cv`` is a splitter
+    that takes no groups.
 
     Parameters
     ----------
@@ -115,7 +124,12 @@ class SklearnLearner:
     @property
     def label(self) -> str:
         """The learner in words."""
-        return type(self.estimator).__name__
+        name = type(self.estimator).__name__
+        return f"{name} of {type(self.estimator.estimator).__name__}" if self._searches else name
+
+    @property
+    def _searches(self) -> bool:
+        return is_search(self.estimator)
 
     @property
     def takes_missing(self) -> bool:
@@ -131,86 +145,69 @@ class SklearnLearner:
         self, features: Features, controls: FloatArray, weights: FloatArray | None
     ) -> BackfittingEngine:
         """Bind to the instruments, categories as indicators."""
+        return self.prepare_clustered(features, controls, weights, ())
+
+    def prepare_clustered(
+        self,
+        features: Features,
+        controls: FloatArray,
+        weights: FloatArray | None,
+        clusters: tuple[IntArray, ...],
+    ) -> BackfittingEngine:
+        """The same, with clusters (the first way) whole in a search for tuning values."""
         from sklearn.utils.validation import has_fit_parameter
 
-        if weights is not None and not has_fit_parameter(self.estimator, "sample_weight"):
+        fitted = self.estimator.estimator if self._searches else self.estimator
+        if weights is not None and not has_fit_parameter(fitted, "sample_weight"):
             raise InputError(
                 f"weights were given, but {self.label}.fit takes no sample_weight: choose a"
                 " learner that does, such as learner='boosting', or leave weights out."
             )
-        return BackfittingEngine(self, features.dummies(), controls, weights)
+        first = clusters[0] if clusters else None
+        fitter = RegressorFitter(self.estimator, features.dummies(), weights, first)
+        return BackfittingEngine(fitter, controls, weights, self.rounds)
 
 
-class BackfittingEngine:
-    """A scikit-learn regressor bound to its inputs."""
+@dataclass(frozen=True)
+class FittedRegressor:
+    """A scikit-learn regressor fitted to some rows of inputs (n, q)."""
 
-    linear_in_target = False
+    model: Any
+    inputs: FloatArray
+    rows: IntArray
 
-    def __init__(
-        self,
-        learner: SklearnLearner,
-        inputs: FloatArray,
-        controls: FloatArray,
-        weights: FloatArray | None,
-    ) -> None:
-        self._learner = learner
-        self._inputs = inputs
-        self._controls = controls
-        self._weights = weights
-        self._groups: Groups = ()
+    def at_training(self) -> FloatArray:
+        """Predictions of the rows it was fitted to."""
+        return self.predict(self.rows)
 
-    def absorbing(self, groups: Groups) -> BackfittingEngine:
-        """The same learner with group effects beside the controls."""
-        other = copy(self)
-        other._groups = groups
-        return other
-
-    def fit(self, task: FoldTask) -> FoldFit:
-        """Backfit each target on each part and predict the rows asked for."""
-        predictions = [
-            [self._fit_part(task.targets[:, j], rows, task) for rows in task.parts]
-            for j in range(task.targets.shape[1])
-        ]
-        shape = (len(predictions), len(task.parts))
-        return FoldFit(np.array(predictions), np.full(shape, np.nan))
-
-    def _fit_part(self, target: FloatArray, rows: IntArray, task: FoldTask) -> FloatArray:
-        inputs, controls, outcome = self._inputs[rows], self._controls[rows], target[rows]
-        weights = None if self._weights is None else self._weights[rows]
-        constant_only = controls.shape[1] == 0 or bool(np.all(controls == controls[0]))
-        constant_only = constant_only and not self._groups
-        linear = np.zeros(len(rows))
-        if not constant_only:
-            space = self._control_space(rows)
-            linear = outcome - space.residualise(outcome)
-        for _ in range(1 if constant_only else self._learner.rounds):
-            model = seeded_clone(self._learner.estimator, seed_int(task.seed))
-            extra = {} if weights is None else {"sample_weight": weights}
-            model.fit(inputs, outcome - linear, **extra)
-            if constant_only:
-                break
-            rest = outcome - np.ravel(model.predict(inputs)).astype(float)
-            updated = rest - space.residualise(rest)
-            moved = float(np.abs(updated - linear).max())
-            linear = updated
-            if moved <= 1e-6 * float(np.std(outcome)):
-                break
-        return np.ravel(model.predict(self._inputs[task.out])).astype(float)
-
-    def _control_space(self, rows: IntArray) -> Annihilator | Within:
-        if self._groups:
-            return Within.of(self._controls, self._groups, self._weights, rows)
-        return Annihilator.of(self._controls, self._weights, rows)
+    def predict(self, rows: IntArray) -> FloatArray:
+        """Predictions of any rows."""
+        return np.ravel(self.model.predict(self.inputs[rows])).astype(float)
 
 
-def seeded_clone(estimator: Any, seed: int) -> Any:
-    """A fresh copy whose unset ``random_state`` parameters, nested ones too, are ``seed``."""
-    from sklearn.base import clone
+@dataclass(frozen=True)
+class RegressorFitter:
+    """Fits clones of a scikit-learn regressor.
 
-    model = clone(estimator)
-    unset = {
-        name: seed
-        for name, value in model.get_params(deep=True).items()
-        if (name == "random_state" or name.endswith("__random_state")) and value is None
-    }
-    return model.set_params(**unset) if unset else model
+    Parameters
+    ----------
+    estimator : scikit-learn regressor
+    inputs : array, shape (n, q)
+    weights : array, shape (n,), or None
+    clusters : int array, shape (n,), or None
+        Groups for the splits of a search for tuning values.
+    """
+
+    estimator: Any
+    inputs: FloatArray
+    weights: FloatArray | None
+    clusters: IntArray | None
+
+    def __call__(self, task: ModelTask) -> FittedRegressor:
+        """Fit to the rows of a task: no other row is shown to the regressor."""
+        model = seeded_clone(self.estimator, task.seed)
+        extra = {} if self.weights is None else {"sample_weight": self.weights[task.rows]}
+        if is_search(model):
+            extra |= search_groups(model, self.clusters, task.rows)
+        model.fit(self.inputs[task.rows], task.target, **extra)
+        return FittedRegressor(model, self.inputs, task.rows)

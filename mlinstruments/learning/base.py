@@ -66,10 +66,13 @@ class FoldFit:
         f(W) for each target and training part, without the part linear in the controls.
     tuning : array, shape (m, parts)
         The tuning value of each fit (boosting rounds, ridge penalty), NaN if none.
+    weights : array, shape (m, parts, learners), or None
+        Weights of the learners of a stack.
     """
 
     predictions: FloatArray
     tuning: FloatArray
+    weights: FloatArray | None = None
 
 
 class Engine(Protocol):
@@ -95,10 +98,13 @@ class CrossFit:
         Each row predicted by models trained without its cell; one entry for each training part.
     tuning : array, shape (splits, cells, targets, parts)
         Tuning value of every fit (boosting rounds, penalty), NaN where there is none.
+    weights : array, shape (splits, cells, targets, parts, learners), or None
+        Weights of the learners of a stack.
     """
 
     predictions: FloatArray
     tuning: FloatArray
+    weights: FloatArray | None = None
 
 
 @runtime_checkable
@@ -125,6 +131,26 @@ class LeaveOneOutEngine(Protocol):
 
     def leave_one_out(self, targets: FloatArray) -> tuple[FloatArray, float]:
         """Predictions (m, n) of each row from all others, less the controls; and the penalty."""
+        ...
+
+
+@runtime_checkable
+class StackedEngine(Protocol):
+    """An engine whose fits come with weights of several learners."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What the learners are called, in the order of the weights."""
+        ...
+
+
+@runtime_checkable
+class OutOfBagEngine(Protocol):
+    """An engine that predicts rows of a training part by models that did not see them."""
+
+    @property
+    def out_of_bag(self) -> str:
+        """Empty, or why that is not valid here."""
         ...
 
 

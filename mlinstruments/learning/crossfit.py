@@ -154,12 +154,17 @@ def _collect(
     predictions = np.empty((len(splits), m, parts, n))
     most = max(split.n_cells for split in splits)
     tuning = np.full((len(splits), most, m, parts), np.nan)
+    weights = None
+    if fits[0].weights is not None:
+        weights = np.full((*tuning.shape, fits[0].weights.shape[2]), np.nan)
     for (r, cell, group), fit in zip(places, fits, strict=True):
         rows = splits[r].held_out(cell)
         for j, target in enumerate(group):
             predictions[r, target][:, rows] = fit.predictions[j]
             tuning[r, cell, target] = fit.tuning[j]
-    return CrossFit(predictions, tuning)
+            if weights is not None and fit.weights is not None:
+                weights[r, cell, target] = fit.weights[j]
+    return CrossFit(predictions, tuning, weights)
 
 
 def _recentred(engine: Engine, recentre: Engine, task: FoldTask) -> FoldFit:
@@ -169,7 +174,7 @@ def _recentred(engine: Engine, recentre: Engine, task: FoldTask) -> FoldFit:
     left = joint.predictions
     for j, part in np.ndindex(left.shape[:2]):
         _remove_explained(left[j, part], recentre, task.parts[part], task)
-    return FoldFit(left[:, :, task.out], joint.tuning)
+    return FoldFit(left[:, :, task.out], joint.tuning, joint.weights)
 
 
 def _remove_explained(values: FloatArray, recentre: Engine, rows: IntArray, task: FoldTask) -> None:

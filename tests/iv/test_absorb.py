@@ -14,7 +14,16 @@ import mlinstruments
 from mlinstruments import LIML, MLIV, OLS, TSLS, Fuller, MLIVResults
 from mlinstruments._core.exceptions import InputError, SingletonWarning
 from mlinstruments.learning import OLS as OLSLearner
-from mlinstruments.learning import Boosting, Kernel, Lasso, Ridge, Series, SklearnLearner
+from mlinstruments.learning import (
+    Boosting,
+    Forest,
+    Kernel,
+    Lasso,
+    Ridge,
+    Series,
+    SklearnLearner,
+    Stack,
+)
 from mlinstruments.learning.features import Features
 from tests.designs import strong
 from tests.tolerances import ROUNDING, SOLVE
@@ -54,6 +63,9 @@ LEARNERS = {
     "ridge": (Ridge(0.1), SOLVE),
     "lasso": (Lasso(), SOLVE),
     "ols": (OLSLearner(), SOLVE),
+    # In small nodes two inputs may part the same rows, and rounding then says which is used.
+    "forest": (Forest(n_trees=5, min_samples_leaf=20), SOLVE),
+    "stack": (Stack(["ols", Series(0.1, knots=4, interactions=False)]), SOLVE),
     "tree": (SklearnLearner(DecisionTreeRegressor(max_depth=3)), SOLVE),
 }
 COVARIANCES = {

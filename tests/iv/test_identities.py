@@ -13,6 +13,7 @@ from ivmodels.tests import (
 from linearmodels.iv import IV2SLS, IVGMM
 from sklearn.dummy import DummyRegressor
 from sklearn.linear_model import LinearRegression
+from sklearn.model_selection import GridSearchCV
 from sklearn.tree import DecisionTreeRegressor
 
 import mlinstruments
@@ -23,7 +24,17 @@ from mlinstruments.iv.data import IVData
 from mlinstruments.iv.estimate import kclass
 from mlinstruments.iv.instrument import build_instruments
 from mlinstruments.iv.learn import FirstStagePlan, bind, learn_instruments
-from mlinstruments.learning import OLS, Boosting, Kernel, Lasso, Ridge, Series, SklearnLearner
+from mlinstruments.learning import (
+    OLS,
+    Boosting,
+    Forest,
+    Kernel,
+    Lasso,
+    Ridge,
+    Series,
+    SklearnLearner,
+    Stack,
+)
 from mlinstruments.learning.base import FoldTask
 from mlinstruments.learning.crossfit import cross_fit
 from mlinstruments.learning.features import Features
@@ -42,6 +53,10 @@ LEARNERS = {
     "ridge": Ridge(0.1),
     "lasso": Lasso(),
     "ols": OLS(),
+    # In small nodes two inputs may part the same rows, and rounding then says which is used.
+    "forest": Forest(n_trees=10, min_samples_leaf=20),
+    "stack": Stack(["ols", Series(penalty=0.1, interactions=False)]),
+    "search": GridSearchCV(DecisionTreeRegressor(), {"min_samples_leaf": [20, 30]}, cv=2),
 }
 
 

@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 from sklearn.ensemble import RandomForestRegressor
 from sklearn.linear_model import Lasso as SklearnLasso
+from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.tree import DecisionTreeRegressor
 
 from mlinstruments._core.parallel import spawn_seeds
-from mlinstruments.learning import OLS, Boosting, Kernel, Lasso, Ridge, Series
+from mlinstruments.learning import OLS, Boosting, Forest, Kernel, Lasso, Ridge, Series, Stack
 from mlinstruments.learning.adapters import as_learner
 from mlinstruments.learning.base import FoldTask
 from mlinstruments.learning.crossfit import cross_fit
@@ -35,7 +37,10 @@ LEARNERS = {
     "post-lasso": Lasso(),
     "lasso, nested": Lasso("cv"),
     "ols": OLS(),
-    "forest": RandomForestRegressor(2, max_depth=4),
+    "regressor": RandomForestRegressor(2, max_depth=4),
+    "forest": Forest(n_trees=4, min_samples_leaf=8),
+    "stack": Stack(["ols", RandomForestRegressor(2, max_depth=4)]),
+    "search": GridSearchCV(DecisionTreeRegressor(), {"max_depth": [2, 4]}, cv=2),
     "pipeline": make_pipeline(StandardScaler(), SklearnLasso(0.05)),
 }
 CLUSTERS = {"none": (), "one way": (FIRM,), "two ways": (FIRM, YEAR)}
@@ -90,7 +95,7 @@ def test_workers_change_nothing(name):
     assert (one[0] != one[1]).any()  # repeats differ
 
 
-@pytest.mark.parametrize("name", ["boosting", "ridge", "forest"])
+@pytest.mark.parametrize("name", ["boosting", "ridge", "regressor", "forest", "stack"])
 def test_every_entry_is_the_fit_of_its_place(name):
     found, splits = predictions(LEARNERS[name], n_repeats=2)
     assert found.shape == (2, 2, 2, N)
@@ -136,7 +141,7 @@ def test_recentring_subtracts_the_regression_on_covariates():
 SHRINKING = {
     "boosting": LEARNERS["boosting"],
     "boosting, few rounds": Boosting(rounds=10, min_data_in_leaf=5),
-    "forest": LEARNERS["forest"],
+    "regressor": LEARNERS["regressor"],
     "series, heavy penalty": Series(penalty=1.0, interactions=False),
 }
 
