@@ -1,10 +1,10 @@
 """Which estimator recovers the effect where the first stage is not linear, at which sample size?
 
-The design `nonlinear` (OLS biased by .53, linear first stage empty) for n = 250 to 4,000: OLS, 2SLS,
-LIML, JIVE and post-lasso on the instruments as given; JIVE, LIML and post-lasso on a dictionary of
+The design `nonlinear` (OLS biased by .53, linear first stage empty), n = 250 to 4,000: OLS, 2SLS,
+LIML, JIVE and post-lasso on the instruments as given; LIML, JIVE and post-lasso on a dictionary of
 splines and products that can express the first stage; cross-fitted PLIV and, where it is installed,
-EconML's OrthoIV; MLIV with four learners, with and without the control variate; and the oracle, who
-knows the first stage. Finished replications are kept: the same command continues a run that stopped.
+EconML's OrthoIV; MLIV with four learners, with and without the control variate; and the oracle,
+who knows the first stage. The same command continues a run that was stopped.
 """
 
 from __future__ import annotations
