@@ -9,16 +9,15 @@ import pandas as pd
 from sklearn.base import BaseEstimator
 
 from mlinstruments._core.exceptions import InputError
+from mlinstruments._core.factor import triangular_factor
 from mlinstruments._core.linalg import dependent_columns
 from mlinstruments._core.sandwich import CovarianceSpec, covariance_spec
 from mlinstruments._core.typing import FloatArray
 
-from . import anderson_rubin as ar
 from . import strength
 from .ar_kinds import ARKind
 from .data import IVData
-from .estimate import kclass
-from .learn import partialled
+from .estimate import SecondStage, Variables, second_stage
 from .results import IVResults
 from .strength import FirstStage
 
@@ -101,16 +100,14 @@ class _KClass(BaseEstimator):  # type: ignore[misc]
     def _fit(self, data: IVData, spec: CovarianceSpec) -> IVResults:
         if not self._uses_instruments:
             none = np.empty((data.nobs, 0))
-            regressors = np.hstack([data.X, data.D])
-            fit = kclass(data.y, regressors, none, none, spec, data.weights, 0.0)
+            regressors = Variables(data.y, [data.X, data.D], none, none, data.weights)
+            fit = second_stage(regressors, spec, 0.0).fit()
             return _results(data, fit, self._label, (), None)
-        instruments = _numeric_instruments(data)
-        fit = kclass(data.y, data.X, data.D, instruments, spec, data.weights, self._kappa)
-        z = partialled(instruments, data)
-        y, D = partialled(data.y, data), partialled(data.D, data)
-        moments = ar.moments(z, y, D, fit.spec, data.n_exog)
-        first = _first_stage(z, D, data, fit.spec)
-        return _results(data, fit, self._label, (ARKind("instruments", (moments,)),), first)
+        instruments, factor = _numeric_instruments(data)
+        variables = Variables(data.y, [data.X], data.D, instruments, data.weights)
+        found = second_stage(variables, spec, self._kappa, variables.reduce(factor))
+        kinds = (ARKind("instruments", (found.moments(),)),)
+        return _results(data, found.fit(), self._label, kinds, _first_stage(found, data))
 
 
 class OLS(_KClass):
@@ -178,24 +175,33 @@ class LIML(_KClass):
     _kappa = None
 
 
-def _numeric_instruments(data: IVData) -> FloatArray:
-    instruments = data.W.dummies(drop_first=True)
-    p = data.n_exog
-    surplus = [j - p for j in dependent_columns(np.hstack([data.X, instruments])) if j >= p]
-    instruments = np.delete(instruments, surplus, axis=1)
-    if instruments.shape[1] < data.n_endog:
+def _numeric_instruments(data: IVData) -> tuple[FloatArray, FloatArray | None]:
+    """Independent instruments (n, q), and rows with the inner products of [X, D, Z, y] if known."""
+    p, d = data.n_exog, data.n_endog
+    instruments, known = data.W.dummies(drop_first=True), data.factor
+    few = (
+        triangular_factor([data.X, instruments])
+        if known is None
+        else np.delete(known[:, :-1], np.arange(p, p + d), axis=1)
+    )
+    surplus = [j - p for j in dependent_columns(few) if j >= p]
+    if surplus:
+        instruments = np.delete(instruments, surplus, axis=1)
+        known = None if known is None else np.delete(known, [p + d + j for j in surplus], axis=1)
+    if instruments.shape[1] < d:
         raise InputError(
-            f"{data.n_endog} endogenous regressors need as many instruments; there are"
+            f"{d} endogenous regressors need as many instruments; there are"
             f" {instruments.shape[1]} independent ones: {', '.join(data.instruments)}."
         )
-    return instruments
+    return instruments, known
 
 
-def _first_stage(z: FloatArray, D: FloatArray, data: IVData, spec: CovarianceSpec) -> FirstStage:
+def _first_stage(found: SecondStage, data: IVData) -> FirstStage:
     def series(values: list[float], name: str) -> pd.Series:
         return pd.Series(values, data.endog, name=name)
 
-    f = [strength.robust_f(z, d, spec, data.n_exog) for d in D.T]
+    f = found.first_stage_f()
+    z, D = found.partialled.z, found.partialled.v[:, 1:]
     missing = [float("nan")] * len(f)
     exact = len(f) == 1 and z.shape[1] == 1
     return FirstStage(

@@ -49,6 +49,9 @@ class IVData:
         Which input rows survived the dropping of missing values; n of them.
     index : pandas Index
         Labels of all input rows.
+    factor : array, shape (at most p + d + q + 1, p + d + q + 1), or None
+        Few rows with the inner products of [X, D, W, y], where the checks have made them: without
+        weights, missing entries or categories.
 
     Examples
     --------
@@ -73,6 +76,7 @@ class IVData:
     cluster_names: tuple[str, ...]
     kept: BoolArray
     index: pd.Index
+    factor: FloatArray | None = None
 
     @property
     def nobs(self) -> int:
@@ -226,10 +230,12 @@ class IVData:
         Series or DataFrame, one row for each input row
             Missing in rows that were dropped.
         """
-        full = np.full((len(self.kept), *values.shape[1:]), np.nan)
-        full[self.kept] = values
+        full = values
+        if len(values) < len(self.kept):
+            full = np.full((len(self.kept), *values.shape[1:]), np.nan)
+            full[self.kept] = values
         if values.ndim == 1:
-            return pd.Series(full, self.index, name=columns)
+            return pd.Series(full, self.index, name=columns, copy=False)
         return pd.DataFrame(full, self.index, None if columns is None else list(columns))
 
 
@@ -240,20 +246,28 @@ def _assemble(
     pieces: dict[str, Columns], index: pd.Index, takes_missing: bool, first: _Missing
 ) -> IVData:
     """Check the pieces, drop missing rows (``first`` has those found before) and build."""
-    checks.check_values(pieces)
-    always = {r: c for r, c in pieces.items() if not (takes_missing and r == "instruments")}
-    missing = first.joined(_Missing.of(always, ~first.rows))
+    factor = checks.joint_factor(pieces)
+    # A finite factor says that every column it is made of is complete and finite.
+    known = () if factor is None else checks.ROLES
+    unknown = {role: piece for role, piece in pieces.items() if role not in known}
+    checks.check_values(unknown)
+    always = {r: c for r, c in unknown.items() if not (takes_missing and r == "instruments")}
+    missing = first.joined(_Missing.of(always, ~first.rows)) if always else first
     missing.require_a_row()
     missing.warn()
     kept = ~missing.rows
     used = {role: piece.taken(kept) for role, piece in pieces.items()}
+    factor = factor if kept.all() else None
     checks.check_rows(used)
-    checks.check_regressors(used)
-    checks.check_instruments(used)
-    return _build(used, kept, index)
+    checks.check_regressors(used, factor)
+    checks.check_instruments(used, factor)
+    weighted = "weights" in used
+    return _build(used, kept, index, None if factor is None or weighted else factor[:, 1:])
 
 
-def _build(pieces: Mapping[str, Columns], kept: BoolArray, index: pd.Index) -> IVData:
+def _build(
+    pieces: Mapping[str, Columns], kept: BoolArray, index: pd.Index, factor: FloatArray | None
+) -> IVData:
     dependent, instruments = pieces["dependent"], pieces["instruments"]
     weights, clusters = pieces.get("weights"), pieces.get("clusters")
     values = _compressed(instruments.values, instruments.categorical)
@@ -271,6 +285,7 @@ def _build(pieces: Mapping[str, Columns], kept: BoolArray, index: pd.Index) -> I
         cluster_names=() if clusters is None else clusters.names,
         kept=kept,
         index=index,
+        factor=factor,
     )
 
 

@@ -7,7 +7,7 @@ import pytest
 from linearmodels.iv import IV2SLS, IVLIML
 
 from mlinstruments import LIML, OLS, TSLS
-from mlinstruments._core import linalg, sandwich
+from mlinstruments._core import factor, linalg, sandwich
 from mlinstruments._core.arrays import encode_labels
 from mlinstruments._core.exceptions import InputError
 from mlinstruments._core.sandwich import CovarianceSpec
