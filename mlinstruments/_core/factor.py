@@ -21,6 +21,8 @@ BLOCK = 16_384
 GRAM_ROWS = 16_384
 # Numbers in a block of columns laid out as rows: it should stay in a core's cache.
 CELLS = 2**17
+# Rows a block has at least, however many columns.
+LEAST_ROWS = 256
 # A Gram matrix squares the condition number: its factor is used where the reciprocal of that is
 # above this limit (columns centred and of unit length): it is then good to 1e6 EPS = 2e-10.
 RECIPROCAL_CONDITION = 1e-3
@@ -92,7 +94,7 @@ def transposed_blocks(
         Which rows, and their values; the array is overwritten by the next block.
     """
     n, m = len(matrices[0]), sum(matrix.shape[1] for matrix in matrices)
-    size = n if whole else max(256, CELLS // (m + 1))
+    size = n if whole else max(LEAST_ROWS, CELLS // (m + 1))
     buffer = np.empty((m, min(size, n)))
     for start in range(0, n, size):
         rows = slice(start, min(start + size, n))

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from mlinstruments._core.sandwich import CovarianceSpec
-from mlinstruments._core.typing import FloatArray
+from mlinstruments._core.typing import BoolArray, FloatArray
 from mlinstruments.learning.folds import Split
 
 from . import anderson_rubin as ar
@@ -17,11 +17,12 @@ from . import strength
 from .anderson_rubin import Moments
 from .ar_kinds import ARKind, by_fold_moments, orthogonal_moments
 from .data import IVData
-from .estimate import LinearFit, kclass
+from .estimate import LinearFit, SecondStage, Variables, second_stage
 from .instrument import LearnedInstruments
 from .learn import FirstStagePlan, learn_instruments, partialled, root_weighted
 from .mliv_results import MLIVResults
 from .orthogonal import target_directions
+from .reduced import Partialled
 from .strength import FirstStage
 
 # Directions of the plane of (treatment, outcome) that a non-linear learner is trained along.
@@ -30,8 +31,9 @@ N_DIRECTIONS = 8
 
 @dataclass(frozen=True)
 class RepeatFit:
-    """One repeat: its IV fit, or why there is none."""
+    """One repeat: what its instruments imply, and its IV fit, or why there is none."""
 
+    stage: SecondStage
     fit: LinearFit | None
     weak: str
 
@@ -47,8 +49,7 @@ def assemble(
     """Everything a result holds, from instruments of every repeat."""
     fits = fit_repeats(data, learned, spec)
     params, cov = combine(fits, data)
-    used = next((f.fit.spec for f in fits if f.fit is not None), spec)
-    spec = used if used.bandwidth is not None else _resolved(spec, data, learned)
+    spec = next((f.fit.spec for f in fits if f.fit is not None), fits[0].stage.sums.spec)
     first, splits = first_stage(data, learned, plan.splits, spec, fits)
     resids = data.y - data.X @ params[: data.n_exog] - data.D @ params[data.n_exog :]
     average = learned.z.mean(axis=0)
@@ -67,7 +68,7 @@ def assemble(
         n_clusters=spec.n_clusters,
         cluster_names=data.cluster_names,
         weighted=data.weights is not None,
-        ar=ar_kinds(data, learned, plan, spec, orthogonal),
+        ar=ar_kinds(data, learned, plan, spec, fits, orthogonal),
         first_stage=first,
         kappa=1.0,
         instrument=_instrument(data, average),
@@ -88,37 +89,58 @@ def _instrument(data: IVData, z: FloatArray) -> pd.Series | pd.DataFrame:
     return data.on_input_index(z, names)
 
 
-def _resolved(spec: CovarianceSpec, data: IVData, learned: LearnedInstruments) -> CovarianceSpec:
-    """A kernel's bandwidth where no repeat has an estimate to choose it from."""
+def _resolved(spec: CovarianceSpec, data: IVData, z: FloatArray) -> CovarianceSpec:
+    """A kernel's bandwidth where there is no estimate to choose it from."""
     if spec.kind != "kernel":
         return spec
-    return spec.resolve(learned.z.mean(axis=0) * partialled(data.y, data)[:, None])
+    return spec.resolve(z * partialled(data.y, data)[:, None])
 
 
 # ---- estimates ----------------------------------------------------------------------------------
 
 
 def fit_repeats(data: IVData, learned: LearnedInstruments, spec: CovarianceSpec) -> list[RepeatFit]:
-    """Just-identified IV with the instruments of every repeat."""
-    D = partialled(data.D, data)
+    """Just-identified IV with the instruments of every repeat.
+
+    A single repeat's noise enters its sums, for the corrected Anderson-Rubin set.
+    """
+    noise = _noises(learned) if len(learned.z) == 1 else []
     fits = []
     for z, varies in zip(learned.z, learned.varies, strict=True):
-        weak = _why_weak(root_weighted(z, data), D, varies, data.endog)
-        fit = None if weak else kclass(data.y, data.X, data.D, z, spec, data.weights)
-        fits.append(RepeatFit(fit, weak))
+        variables = _variables(data, z)
+        reduced = variables.reduce()
+        weak = why_weak(Partialled.of(reduced), varies, data.endog)
+        used = _resolved(spec, data, z) if weak else spec
+        stage = second_stage(variables, used, 1.0, reduced, not weak, noise)
+        fits.append(RepeatFit(stage, None if weak else stage.fit(), weak))
     return fits
 
 
-def _why_weak(z: FloatArray, D: FloatArray, varies: FloatArray, endog: tuple[str, ...]) -> str:
+def _variables(data: IVData, z: FloatArray) -> Variables:
+    return Variables(data.y, [data.X], data.D, z, data.weights)
+
+
+def _noises(learned: LearnedInstruments) -> list[FloatArray]:
+    """The noise (n, d) of every repeat, 0 for instruments that do not vary."""
+    if learned.noise is None:
+        return []
+    return [
+        noise if varies.all() else np.where(varies, noise, 0.0)
+        for noise, varies in zip(learned.noise, learned.varies, strict=True)
+    ]
+
+
+def why_weak(few: Partialled, varies: BoolArray, endog: tuple[str, ...]) -> str:
+    """Why instruments give no estimate; empty where they do."""
     for j, name in enumerate(endog):
         if not varies[j]:
             return f"the learner found nothing in the instruments that predicts {name}."
-        if strength.slope(z[:, j], D[:, j]) <= 0:
+        if not strength.slope(few.z[:, j], few.v[:, 1 + j]) > 0:
             return (
                 f"out of fold, predictions of {name} do not rise with {name} (slope not positive):"
                 " the first stage has learned noise."
             )
-    scaled = z / np.linalg.norm(z, axis=0)
+    scaled = few.z / np.linalg.norm(few.z, axis=0)
     if np.linalg.svd(scaled, compute_uv=False)[-1] < 1e-8:
         return "the learned instruments are linearly dependent."
     return ""
@@ -176,12 +198,13 @@ def first_stage(
     for r, z in enumerate(learned.z):
         z = root_weighted(z, data)
         noise = None if learned.noise is None else root_weighted(learned.noise[r], data)
-        fit = fits[r].fit
+        fit, stage = fits[r].fit, fits[r].stage
+        few, f_each = stage.partialled, stage.first_stage_f()
         for j, name in enumerate(data.endog):
             own = None if noise is None else noise[:, j]
             position = data.n_exog + j
-            calibration = strength.slope(z[:, j], D[:, j])
-            f = strength.robust_f(z, D[:, j], spec, data.n_exog) if calibration > 0 else 0.0
+            calibration = strength.slope(few.z[:, j], few.v[:, 1 + j])
+            f = f_each[j] if calibration > 0 else 0.0
             rows.append(
                 {
                     "repeat": r,
@@ -189,7 +212,7 @@ def first_stage(
                     "estimate": np.nan if fit is None else fit.params[position],
                     "std_error": np.nan if fit is None else np.sqrt(fit.cov[position, position]),
                     "f": f,
-                    "partial_r2": strength.partial_r2(z, D[:, j]),
+                    "partial_r2": strength.partial_r2(few.z, few.v[:, 1 + j]),
                     "calibration": calibration,
                     "reliability": strength.reliability(z[:, j], own),
                 }
@@ -234,42 +257,49 @@ def ar_kinds(
     learned: LearnedInstruments,
     plan: FirstStagePlan,
     spec: CovarianceSpec,
+    fits: list[RepeatFit],
     orthogonal: bool,
 ) -> tuple[ARKind, ...]:
     """Moments of every kind of Anderson-Rubin inference, the default kind first."""
-    z = root_weighted(learned.z.mean(axis=0), data)
-    y, D = partialled(data.y, data), partialled(data.D, data)
-    pooled = ar.moments(z, y, D, spec, data.n_exog)
-    corrected = _corrected(data, learned, z, y, D, spec)
-    if any(not strength.slope(z[:, j], D[:, j]) > 0 for j in range(data.n_endog)):
-        # Predictions that fall as the treatment rises are noise, and may be so systematically: a
-        # slope learned without a fold leans against the fold's own. The whole line is safe.
+    noises, stage = _noises(learned), fits[0].stage
+    if len(fits) > 1:
+        average = _variables(data, learned.z.mean(axis=0))
+        stage = second_stage(average, spec, estimate=False, noise=noises)
+    pooled = stage.moments()
+    corrected = corrected_moments(stage, [_products(noise, data) for noise in noises])
+    if falls(stage.partialled):
         pooled, corrected = ar.silent(pooled), ar.silent(corrected)
     return (
         ARKind("corrected", (corrected,)),
         ARKind("pooled", (pooled,)),
         *_fold_kinds(data, learned, plan, spec),
-        _orthogonal_kind(data, plan, spec, y, D, orthogonal),
+        _orthogonal_kind(data, plan, spec, orthogonal),
     )
 
 
-def _corrected(
-    data: IVData,
-    learned: LearnedInstruments,
-    z: FloatArray,
-    y: FloatArray,
-    D: FloatArray,
-    spec: CovarianceSpec,
-) -> Moments:
-    if learned.noise is None:
+def falls(few: Partialled) -> bool:
+    """Whether the predictions of some treatment fall as it rises.
+
+    They are noise then, and may be so systematically: a slope learned without a fold leans against
+    the fold's own. The whole line is safe.
+    """
+    slopes = [strength.slope(few.z[:, j], few.v[:, 1 + j]) for j in range(few.z.shape[1])]
+    return any(not slope > 0 for slope in slopes)
+
+
+def corrected_moments(stage: SecondStage, squares: list[FloatArray]) -> Moments:
+    """Moments with what the instrument owes to its noise; ``squares`` are the noises' products."""
+    meats = stage.noise_meats(squares)
+    if not meats:
         # No halves to measure the noise by: take all of the instrument for noise.
-        return ar.moments(z, y, D, spec, data.n_exog, factor=2.0)
-    many = [
-        ar.moments(z, y, D, spec, data.n_exog, noise=root_weighted(noise, data))
-        for noise in np.where(learned.varies[:, None, :], learned.noise, 0.0)
-    ]
+        return stage.moments(factor=2.0)
     # The averaged instrument is no noisier than one repeat's on average.
-    return ar.average_noise(many, many[0])
+    return ar.average_noise([stage.moments(noise) for noise in meats], stage.moments())
+
+
+def _products(noise: FloatArray, data: IVData) -> FloatArray:
+    rooted = root_weighted(noise, data)
+    return np.asarray(rooted.T @ rooted)
 
 
 def _fold_kinds(
@@ -289,12 +319,11 @@ def _orthogonal_kind(
     data: IVData,
     plan: FirstStagePlan,
     spec: CovarianceSpec,
-    y: FloatArray,
-    D: FloatArray,
     wanted: bool,
 ) -> ARKind:
     if not wanted:
         return ARKind("orthogonal", refusal="ask for it at the fit: MLIV(orthogonal=True).")
+    y, D = partialled(data.y, data), partialled(data.D, data)
     linear = plan.engine.linear_in_target
     directions = np.eye(2) if linear else target_directions(N_DIRECTIONS, D[:, 0], y)
     targets = np.column_stack([data.D[:, 0], data.y]) @ directions.T
