@@ -141,10 +141,19 @@ class BlockGrams:
 
         Digits are lost where the new shift is many standard deviations from the old one.
         """
+        products = self.turned(self.change_to(shift, scale))
+        return BlockGrams(products, self.rows, shift, scale)
+
+    def change_to(self, shift: FloatArray, scale: FloatArray) -> FloatArray:
+        """Matrix (1 + m, 1 + m) that turns these columns into others, multiplied from the right."""
         change = np.eye(len(shift) + 1)
         change[0, 1:] = (self.shift - shift) / scale
         change[1:, 1:] = np.diag(self.scale / scale)
-        return BlockGrams(change.T @ self.products @ change, self.rows, shift, scale)
+        return change
+
+    def turned(self, change: FloatArray) -> FloatArray:
+        """Gram matrices (B, k, k) of combinations (1 + m, k) of the columns."""
+        return np.asarray(change.T @ self.products @ change)
 
     def mean(self) -> FloatArray:
         """Weighted mean of every column over all blocks, in its own units, shape (m,)."""
@@ -233,7 +242,10 @@ class GramAccumulator:
             j = int(np.argmax(~np.isfinite(lengths))) - 1
             what = "weights" if j < 0 else f"column {j} of the Gram matrix"
             raise InputError(f"{what} holds missing or infinite values: leave such rows out.")
-        return BlockGrams(self._products.copy(), self._rows.copy(), self._shift, self._scale)
+        # Dividing here and not every row changes no digit: only shifts do.
+        unit = 1 / np.concatenate([[1.0], self._scale])
+        products = self._products * (unit[:, None] * unit)
+        return BlockGrams(products, self._rows.copy(), self._shift, self._scale)
 
     def _order(
         self, blocks: AnyArray | None, n: int, width: int
@@ -272,10 +284,10 @@ class GramAccumulator:
         buffer[:, 0] = 1.0
         at = 1
         for matrix in matrices:
-            buffer[:, at : at + matrix.shape[1]] = matrix[rows]
-            at += matrix.shape[1]
-        buffer[:, 1:] -= self._shift
-        buffer[:, 1:] /= self._scale
+            end = at + matrix.shape[1]
+            taken = matrix[rows] if isinstance(rows, slice) else matrix.take(rows, axis=0)
+            np.subtract(taken, self._shift[at - 1 : end - 1], out=buffer[:, at:end])
+            at = end
         if root is not None:
             buffer *= root[rows][:, None]
         return buffer
@@ -364,9 +376,9 @@ def partial_out(products: FloatArray, controls: IntArray, kept: IntArray) -> Flo
     >>> partial_out(x.T @ x, np.array([0]), np.array([1]))
     array([[2.]])
     """
-    inside = products[..., controls[:, None], controls]
-    across = products[..., controls[:, None], kept]
-    left = products[..., kept[:, None], kept]
+    inside = _at(products, controls, controls)
+    across = _at(products, controls, kept)
+    left = _at(products, kept, kept)
     lengths = np.sqrt(np.maximum(np.diagonal(inside, axis1=-2, axis2=-1), 0))
     unit = 1 / np.where(lengths > 0, lengths, 1.0)
     values, vectors = np.linalg.eigh(inside * unit[..., :, None] * unit[..., None, :])
@@ -375,6 +387,15 @@ def partial_out(products: FloatArray, controls: IntArray, kept: IntArray) -> Flo
     basis = (vectors * inverse_root[..., None, :]) * unit[..., :, None]
     explained = np.swapaxes(basis, -1, -2) @ across
     return np.asarray(left - np.swapaxes(explained, -1, -2) @ explained)
+
+
+def _at(products: FloatArray, rows: IntArray, columns: IntArray) -> FloatArray:
+    """Entries at some rows and columns: a view where both are runs of positions."""
+    ends = [(int(p[0]), int(p[-1]) + 1) for p in (rows, columns) if len(p)]
+    runs = [np.array_equal(p, np.arange(*e)) for p, e in zip((rows, columns), ends, strict=False)]
+    if runs == [True, True]:
+        return products[..., slice(*ends[0]), slice(*ends[1])]
+    return products[..., rows[:, None], columns]
 
 
 def condition(products: FloatArray) -> float:

@@ -212,7 +212,7 @@ def _first_stage(found: SecondStage, data: IVData) -> FirstStage:
         reliability=series(missing, "reliability"),
         linear_f=series(f, "linear_f"),
         n_instruments=z.shape[1],
-        by_fold=pd.DataFrame(columns=["repeat", "fold", "endog", "rows", "slope", "f"]),
+        by_fold=pd.DataFrame(columns=strength.BY_FOLD),
     )
 
 
