@@ -147,7 +147,7 @@ def _from_products(
                 mass += float(here.sum())
                 block *= np.sqrt(here)
                 products += block @ block.T
-    return _unshifted_factor(products, sums, mass, shift)
+    return factor_of_products(products, sums, mass, shift)
 
 
 def _rough_means(matrices: Sequence[FloatArray]) -> FloatArray:
@@ -160,10 +160,26 @@ def _rough_means(matrices: Sequence[FloatArray]) -> FloatArray:
     return np.where(np.isfinite(means), means, 0.0)
 
 
-def _unshifted_factor(
+def factor_of_products(
     products: FloatArray, sums: FloatArray, mass: float, shift: FloatArray
 ) -> FloatArray | None:
-    """R of columns from products (m, m) and sums (m,) of these less ``shift`` (m,)."""
+    """R of columns from cross-products of these less a shift.
+
+    Parameters
+    ----------
+    products : array, shape (m, m)
+        Of the shifted columns.
+    sums : array, shape (m,)
+        Of the shifted columns.
+    mass : float
+        Sum of the weights.
+    shift : array, shape (m,)
+
+    Returns
+    -------
+    array, shape (at most m, m), or None
+        None where squaring has cost digits: columns are nearly collinear, or shifts far from means.
+    """
     if not np.isfinite(sums).all():
         return np.full(products.shape, np.nan)
     if not (np.isfinite(products).all() and mass > 0):

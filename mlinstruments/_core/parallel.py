@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from functools import reduce
+from operator import add
 from typing import Any, TypeVar
 
 import numpy as np
@@ -67,6 +69,38 @@ def parallel_map(
     >>> parallel_map(abs, [-1, 2])
     [1, 2]
     """
+    return list(_results(function, tasks, n_jobs, progress, description))
+
+
+def parallel_sum(
+    function: Callable[[Task], Result],
+    tasks: Iterable[Task],
+    n_jobs: int | None = None,
+    progress: bool | None = None,
+    description: str = "",
+) -> Result:
+    """The sum (``+``) of ``function`` of every task, added up in task order as results come in.
+
+    Parameters
+    ----------
+    function, tasks, n_jobs, progress, description
+        As for :func:`parallel_map`; at least one task. Few results are held at a time.
+
+    Examples
+    --------
+    >>> parallel_sum(abs, [-1, 2])
+    3
+    """
+    return reduce(add, _results(function, tasks, n_jobs, progress, description))
+
+
+def _results(
+    function: Callable[[Task], Result],
+    tasks: Iterable[Task],
+    n_jobs: int | None,
+    progress: bool | None,
+    description: str,
+) -> Iterator[Result]:
     from joblib import Parallel, delayed
     from tqdm.auto import tqdm
 
@@ -75,5 +109,4 @@ def parallel_map(
     disable = (None if len(listed) >= 20 else True) if progress is None else not progress
     workers = Parallel(n_jobs=n_jobs, prefer="threads", return_as="generator")
     results = workers(delayed(function)(task) for task in listed)
-    bar = tqdm(results, total=len(listed), desc=description, disable=disable, leave=False)
-    return list(bar)
+    yield from tqdm(results, total=len(listed), desc=description, disable=disable, leave=False)

@@ -193,6 +193,11 @@ class MeatSum:
         ways = {0: 0, 1: 1, 2: 3}[len(spec.clusters)] if spec.kind == "clustered" else 0
         self._sums = [GroupSums(m) for _ in range(ways)]
 
+    @property
+    def width(self) -> int:
+        """Scores of a row."""
+        return len(self._products)
+
     def add(self, scores: FloatArray, groups: Sequence[IntArray] = ()) -> None:
         """Take in scores (m, rows) and, where clustered, each row's group in each way.
 
@@ -208,6 +213,13 @@ class MeatSum:
             raise InputError("a kernel covariance needs its bandwidth resolved first.")
         else:  # a single block
             self._products = _bartlett(scores.T, self._spec.bandwidth)
+
+    def merge(self, other: MeatSum, groups: Sequence[IntArray] = ()) -> None:
+        """Take in what ``other`` has, whose groups have the numbers ``groups`` here, each way."""
+        self._n += other._n
+        self._products += other._products
+        for sums, more, codes in zip(self._sums, other._sums, groups, strict=True):
+            sums.add(more.values.T, codes[: len(more.values)])
 
     def result(self, n_params: int) -> FloatArray:
         """Variance of the sums of the scores (m, m); ``n_params`` for the small-sample factor."""

@@ -18,6 +18,7 @@ from .anderson_rubin import Moments
 from .ar_kinds import ARKind, by_fold_moments, orthogonal_moments
 from .data import IVData
 from .estimate import LinearFit, SecondStage, Variables, second_stage
+from .first_stage import gathered, repeat_rows
 from .instrument import LearnedInstruments
 from .learn import DirectionInstruments, FirstStagePlan, partialled, root_weighted
 from .mliv_results import MLIVResults
@@ -193,50 +194,18 @@ def first_stage(
     """Strength over repeats, and the table of repeats."""
     D = partialled(data.D, data)
     root = None if data.weights is None else np.sqrt(data.weights)
-    rows, folds = [], []
-    for r, z in enumerate(learned.z):
-        z = root_weighted(z, data)
+    rows, folds, own = [], [], slice(data.n_exog, None)
+    for r, (z, repeat) in enumerate(zip(learned.z, fits, strict=True)):
+        few, fit, f = repeat.stage.partialled, repeat.fit, repeat.stage.first_stage_f()
         noise = None if learned.noise is None else root_weighted(learned.noise[r], data)
-        fit, stage = fits[r].fit, fits[r].stage
-        few, f_each = stage.partialled, stage.first_stage_f()
+        found = None if fit is None else (fit.params[own], np.sqrt(np.diag(fit.cov))[own])
+        rows += repeat_rows(r, data.endog, few, f, found, noise)
+        if splits[r].loo:  # a row says nothing of a slope
+            continue
+        z = root_weighted(z, data)
         for j, name in enumerate(data.endog):
-            own = None if noise is None else noise[:, j]
-            position = data.n_exog + j
-            calibration = strength.slope(few.z[:, j], few.v[:, 1 + j])
-            f = f_each[j] if calibration > 0 else 0.0
-            rows.append(
-                {
-                    "repeat": r,
-                    "endog": name,
-                    "estimate": np.nan if fit is None else fit.params[position],
-                    "std_error": np.nan if fit is None else np.sqrt(fit.cov[position, position]),
-                    "f": f,
-                    "partial_r2": strength.partial_r2(few.z, few.v[:, 1 + j]),
-                    "calibration": calibration,
-                    "reliability": strength.reliability(z[:, j], own),
-                }
-            )
-            if not splits[r].loo:  # a row says nothing of a slope
-                folds += strength.by_fold(z[:, j], D[:, j], root, splits[r].cell, r, name)
-    table = pd.DataFrame(rows)
-    medians = table.groupby("endog", sort=False)[
-        ["f", "partial_r2", "calibration", "reliability"]
-    ].median()
-    linear, q = _linear_strength(data, spec)
-    single = data.n_endog == 1
-    return (
-        FirstStage(
-            f=medians["f"],
-            effective_f=medians["f"].rename("effective_f") * (1.0 if single else np.nan),
-            partial_r2=medians["partial_r2"],
-            calibration=medians["calibration"],
-            reliability=medians["reliability"],
-            linear_f=pd.Series(linear, data.endog, name="linear_f"),
-            n_instruments=q,
-            by_fold=pd.DataFrame(folds, columns=strength.BY_FOLD),
-        ),
-        table,
-    )
+            folds += strength.by_fold(z[:, j], D[:, j], root, splits[r].cell, r, name)
+    return gathered(rows, folds, data.endog, *_linear_strength(data, spec))
 
 
 def _linear_strength(data: IVData, spec: CovarianceSpec) -> tuple[list[float], int]:
@@ -265,29 +234,27 @@ def ar_kinds(
     if len(fits) > 1:
         average = _variables(data, learned.z.mean(axis=0))
         stage = second_stage(average, spec, estimate=False, noise=noises)
-    pooled = stage.moments()
-    corrected = corrected_moments(stage, [_products(noise, data) for noise in noises])
-    if falls(stage.partialled):
-        pooled, corrected = ar.silent(pooled), ar.silent(corrected)
     return (
-        ARKind("corrected", (corrected,)),
-        ARKind("pooled", (pooled,)),
+        *whole_sample_kinds(stage, [_products(noise, data) for noise in noises]),
         *_fold_kinds(data, learned, plan, spec),
         _orthogonal_kind(data, spec, orthogonal),
     )
 
 
-def falls(few: Partialled) -> bool:
-    """Whether the predictions of some treatment fall as it rises.
+def whole_sample_kinds(stage: SecondStage, squares: list[FloatArray]) -> tuple[ARKind, ARKind]:
+    """The corrected and the pooled kind; ``squares`` are products (d, d) of each noise.
 
-    They are noise then, and may be so systematically: a slope learned without a fold leans against
-    the fold's own. The whole line is safe.
+    Where predictions fall as the treatment rises they are noise, and may be so systematically: a
+    slope learned without a fold leans against the fold's own. The whole line is safe.
     """
-    slopes = [strength.slope(few.z[:, j], few.v[:, 1 + j]) for j in range(few.z.shape[1])]
-    return any(not slope > 0 for slope in slopes)
+    pooled, few = stage.moments(), stage.partialled
+    corrected = _corrected(stage, squares)
+    if any(not strength.slope(z, d) > 0 for z, d in zip(few.z.T, few.v.T[1:], strict=True)):
+        pooled, corrected = ar.silent(pooled), ar.silent(corrected)
+    return ARKind("corrected", (corrected,)), ARKind("pooled", (pooled,))
 
 
-def corrected_moments(stage: SecondStage, squares: list[FloatArray]) -> Moments:
+def _corrected(stage: SecondStage, squares: list[FloatArray]) -> Moments:
     """Moments with what the instrument owes to its noise; ``squares`` are the noises' products."""
     meats = stage.noise_meats(squares)
     if not meats:

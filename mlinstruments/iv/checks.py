@@ -101,9 +101,7 @@ def check_regressors(pieces: Pieces, factor: FloatArray | None) -> None:
             pieces[role].names, pieces[role].values.T, few.T, strict=True
         ):
             if not _surely_varies(small) and _is_constant(column):
-                raise InputError(
-                    f"{name!r} is constant in the rows used: there is nothing to explain."
-                )
+                raise _nothing_to_explain(name)
     _check_exog(exog, pieces["exog"].names)
     _check_endog(exog, endog, pieces["exog"].names, pieces["endog"].names)
     if _unexplained(ones[:, 0], exog) > 1e-8:
@@ -112,6 +110,26 @@ def check_regressors(pieces: Pieces, factor: FloatArray | None) -> None:
             " or '1 +' to a formula, unless the model has no intercept.",
             AssumptionWarning,
         )
+
+
+def check_reduced(
+    exog: FloatArray,
+    endog: FloatArray,
+    outcome: FloatArray,
+    exog_names: tuple[str, ...],
+    endog_names: tuple[str, ...],
+    dependent: str,
+) -> None:
+    """The same of few rows (r, .) with the inner products of many, a constant first in exog."""
+    for name, column in zip((dependent, *endog_names), (outcome, *endog.T), strict=True):
+        if _unexplained(column, exog[:, :1]) < RANK_TOLERANCE:
+            raise _nothing_to_explain(name)
+    _check_exog(exog, exog_names)
+    _check_endog(exog, endog, exog_names, endog_names)
+
+
+def _nothing_to_explain(name: str) -> InputError:
+    return InputError(f"{name!r} is constant in the rows used: there is nothing to explain.")
 
 
 def _check_exog(exog: FloatArray, names: tuple[str, ...]) -> None:
@@ -161,6 +179,16 @@ def check_instruments(pieces: Pieces, factor: FloatArray | None) -> None:
     numeric = np.flatnonzero(~instruments.categorical & ~flat)
     for chosen in _batches(numeric, absent):
         _check_batch(pieces, chosen, None)
+
+
+def check_relations(pieces: Pieces) -> None:
+    """Complete numeric instruments that are neither a treatment nor a linear function of exog.
+
+    Those that are constant are let through: among other rows they may vary.
+    """
+    varying = [j for j, w in enumerate(pieces["instruments"].values.T) if not _is_constant(w)]
+    for start in range(0, len(varying), BLOCK_COLUMNS):
+        _check_batch(pieces, np.array(varying[start : start + BLOCK_COLUMNS]), None)
 
 
 def _batches(numeric: IntArray, absent: BoolArray) -> Iterator[IntArray]:

@@ -189,7 +189,7 @@ def _arrow_frame(data: Any) -> Any:
     """pyarrow's plain arrays and record batches as the chunked kinds narwhals knows."""
     if type(data).__module__.partition(".")[0] != "pyarrow":
         return data
-    import pyarrow as pa  # type: ignore[import-untyped]
+    import pyarrow as pa
 
     if isinstance(data, pa.Array):
         return pa.chunked_array([data])

@@ -335,10 +335,7 @@ class _Missing:
 
     def warn(self) -> None:
         """Say once how many rows go, and why."""
-        dropped = int(self.rows.sum())
-        if dropped:
-            message = f"Dropped {dropped} of {len(self.rows)} rows with missing values"
-            warn_user(f"{message}: {self.listed()}.", MissingRowsWarning)
+        warn_of_dropped(int(self.rows.sum()), len(self.rows), self.counts)
 
     def require_a_row(self) -> None:
         """Raise where no row is complete."""
@@ -351,12 +348,20 @@ class _Missing:
                 f"{', '.join(empty)}: every value is missing. Leave it out, or fill it."
             )
         raise InputError(
-            f"no row is complete; missing values are in {self.listed()}. Leave out the variables"
-            " with most missing values."
+            f"no row is complete; missing values are in {_listed(self.counts)}. Leave out the"
+            " variables with most missing values."
         )
 
-    def listed(self) -> str:
-        """The variables with most missing values first, with their counts."""
-        most = [f"{name} ({count})" for name, count in self.counts.most_common(8)]
-        more = len(self.counts) - len(most)
-        return ", ".join([*most, f"and {more} more"] if more else most)
+
+def warn_of_dropped(dropped: int, n: int, counts: Counter[str]) -> None:
+    """Say once how many of ``n`` rows were dropped, and why, unless none was."""
+    if dropped:
+        message = f"Dropped {dropped} of {n} rows with missing values: {_listed(counts)}."
+        warn_user(message, MissingRowsWarning)
+
+
+def _listed(counts: Counter[str]) -> str:
+    """The variables with most missing values first, with their counts."""
+    most = [f"{name} ({count})" for name, count in counts.most_common(8)]
+    more = len(counts) - len(most)
+    return ", ".join([*most, f"and {more} more"] if more else most)

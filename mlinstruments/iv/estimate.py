@@ -181,20 +181,22 @@ def second_stage(
     partialled = Partialled.of(reduced)
     coefficients = solve(reduced, kappa) if estimate else None
     combinations = Combinations.of(reduced, partialled, coefficients)
-    constants = _constant_columns(data) if spec.kind == "kernel" else []
-    sums = ScoreSums(combinations, spec, len(noise), constants)
+    told = None
+    if spec.kind == "kernel" and coefficients is not None:
+        told = _without_constants(coefficients.fitted, data)
+    sums = ScoreSums(combinations, spec, len(noise), told)
     resids = np.empty(len(data.y)) if estimate else None
     if estimate or spec.kind != "unadjusted":
         ways = cluster_ways(spec)
         for rows, block in transposed_blocks(data.matrices, whole=spec.kind == "kernel"):
-            here = sums.add(
+            made = sums.add(
                 block,
                 None if data.weights is None else data.weights[rows],
                 [codes[rows] for codes in ways],
                 [one[rows].T for one in noise],
             )
             if resids is not None:
-                resids[rows] = here
+                resids[rows] = made[0]
     return SecondStage(reduced, partialled, sums, coefficients, resids)
 
 
@@ -205,7 +207,7 @@ def covariance(data: Reduced, coefficients: Coefficients, sums: ScoreSums) -> Fl
     if spec.kind == "unadjusted":
         factor = n / (n - k) if spec.debiased else 1.0
         return np.asarray(factor * sums.squares / n * bread)
-    cov = bread @ sums.fit_meat(k) @ bread
+    cov = coefficients.spread @ sums.fit_meat(k) @ coefficients.spread.T
     cov = (cov + cov.T) / 2
     if (np.diag(cov) <= 0).any():  # two-way sums may cancel to less than nothing
         cov = nearest_psd(cov, np.sqrt(np.abs(np.diag(bread))))
@@ -249,12 +251,12 @@ def kclass(
     return second_stage(Variables(y, [X], D, Z, weights), spec, kappa).fit()
 
 
-def _constant_columns(data: Variables) -> list[int]:
-    """Columns whose scores an automatic bandwidth leaves out: linearmodels does so for constants.
+def _without_constants(regressors: FloatArray, data: Variables) -> FloatArray:
+    """Rows whose scores an automatic bandwidth looks at: linearmodels leaves constants out.
 
-    It looks for a constant after weighting, and so finds none where there are weights.
+    It looks for them after weighting, and so finds none where there are weights.
     """
     if data.weights is not None:
-        return []
-    flat = np.concatenate([np.ptp(x, axis=0) == 0 for x in data.X])
-    return [int(j) for j in np.flatnonzero(flat)]
+        return regressors
+    flat = np.flatnonzero(np.concatenate([np.ptp(x, axis=0) == 0 for x in data.X]))
+    return np.delete(regressors, flat, axis=0) if len(flat) < len(regressors) else regressors

@@ -61,45 +61,56 @@ class Reduced:
 class Coefficients:
     """The k-class solved.
 
+    Its scores are those of an orthonormal basis of the regressors [X, fitted D], since sums of
+    squares of nearly collinear ones would lose the digits in which they differ.
+
     Parameters
     ----------
     params : array, shape (p + d,)
     bread : array, shape (p + d, p + d)
         Inverse of the normal matrix.
-    first_stage : array, shape (p + q, d)
-        Of D on [X, Z].
+    fitted : array, shape (p + d, m)
+        [X, fitted D] as combinations of the columns [X, D, Z, y].
+    basis : array, shape (p + d, m)
+        The orthonormal basis likewise.
+    spread : array, shape (p + d, p + d)
+        Takes summed scores of the basis to errors of the coefficients.
     kappa : float
     """
 
     params: FloatArray
     bread: FloatArray
-    first_stage: FloatArray
+    fitted: FloatArray
+    basis: FloatArray
+    spread: FloatArray
     kappa: float
 
 
 def solve(data: Reduced, kappa: float | None) -> Coefficients:
     """Coefficients of the k-class; ``kappa`` None is LIML's own."""
     X, D, Z, y = data.exog, data.endog, data.instruments, data.outcome
+    p, d = data.p, data.d
     if kappa is None:
         kappa = liml_kappa(y, X, D, Z)
     both = np.hstack([X, Z])
-    first_stage = least_squares(both, D) if data.d else np.zeros((data.p + data.q, 0))
-    fitted = np.hstack([X, both @ first_stage])
+    first_stage = least_squares(both, D) if d else np.zeros((p + data.q, 0))
     regressors, lengths = unit_length(np.hstack([X, D]))
-    params, bread = _solve_scaled(regressors, fitted / lengths, y, kappa)
-    return Coefficients(params / lengths, bread / np.outer(lengths, lengths), first_stage, kappa)
-
-
-def _solve_scaled(
-    regressors: FloatArray, fitted: FloatArray, outcome: FloatArray, kappa: float
-) -> tuple[FloatArray, FloatArray]:
+    fitted = np.hstack([X, both @ first_stage]) / lengths
+    q, r = linalg.qr(fitted, mode="economic")
+    inverse = linalg.solve_triangular(r, np.eye(len(r)))
     if kappa == 1.0:
-        q, r = linalg.qr(fitted, mode="economic")
-        inverse = linalg.solve_triangular(r, np.eye(len(r)))
-        return inverse @ (q.T @ outcome), inverse @ inverse.T
-    mixed = (1 - kappa) * regressors + kappa * fitted
-    bread = linalg.inv(mixed.T @ regressors)
-    return bread @ (mixed.T @ outcome), (bread + bread.T) / 2
+        params, bread, spread = inverse @ (q.T @ y), inverse @ inverse.T, inverse
+    else:
+        mixed = (1 - kappa) * regressors + kappa * fitted
+        bread = linalg.inv(mixed.T @ regressors)
+        params, bread, spread = bread @ (mixed.T @ y), (bread + bread.T) / 2, bread @ r.T
+    made = np.zeros((p + d, data.rows.shape[1]))
+    made[:p, :p] = np.eye(p)
+    made[p:, :p], made[p:, p + d : -1] = first_stage[:p].T, first_stage[p:].T
+    units = lengths[:, None]
+    basis = inverse.T @ (made / units)
+    bread, spread = bread / (units * lengths), spread / units
+    return Coefficients(params / lengths, bread, made, basis, spread, kappa)
 
 
 def liml_kappa(y: FloatArray, X: FloatArray, D: FloatArray, Z: FloatArray) -> float:

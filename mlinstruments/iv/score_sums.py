@@ -23,16 +23,17 @@ class Combinations:
 
     Parameters
     ----------
-    weights : array, shape (1 + d + 1 + d + q, m)
-        Residual at the estimate; fitted D; [y, D] and Z with X partialled out.
+    weights : array, shape (1 + k + 1 + d + q, m)
+        Residual at the estimate; basis of the k regressors; [y, D] and Z with X partialled out.
     on_z : array, shape (q, d)
         Of residual D on residual Z.
-    p, d, q : int
+    k, d, q : int
+        k is 0 where there is no estimate.
     """
 
     weights: FloatArray
     on_z: FloatArray
-    p: int
+    k: int
     d: int
     q: int
 
@@ -40,19 +41,22 @@ class Combinations:
     def of(
         cls, data: Reduced, partialled: Partialled, coefficients: Coefficients | None
     ) -> Combinations:
-        """For given coefficients; without them residual and fitted D are 0."""
-        p, d, q = data.p, data.d, data.q
-        m = data.rows.shape[1]
-        weights = np.zeros((2 + 2 * d + q, m))
+        """For given coefficients; without them residuals are those of [y] = 0."""
+        p, d, m = data.p, data.d, data.rows.shape[1]
+        resid, basis = np.zeros((1, m)), np.zeros((0, m))
         if coefficients is not None:
-            weights[0, : p + d], weights[0, -1] = -coefficients.params, 1.0
-            weights[1 : 1 + d, :p] = coefficients.first_stage[:p].T
-            weights[1 : 1 + d, p + d : -1] = coefficients.first_stage[p:].T
+            resid[0, : p + d], resid[0, -1] = -coefficients.params, 1.0
+            basis = coefficients.basis
         rest = np.eye(m)[p:]
         rest[:, :p] = -partialled.on_exog.T
-        weights[1 + d], weights[2 + d : 2 + 2 * d] = rest[-1], rest[:d]
-        weights[2 + 2 * d :] = rest[d:-1]
-        return cls(weights, partialled.on_z[:, 1:], p, d, q)
+        weights = np.vstack([resid, basis, rest[-1:], rest[:d], rest[d:-1]])
+        return cls(weights, partialled.on_z[:, 1:], len(basis), d, data.q)
+
+    @property
+    def parts(self) -> tuple[slice, slice, slice]:
+        """Where the basis, [y, D] and Z are among the combinations."""
+        a, b = 1 + self.k, 2 + self.k + self.d
+        return slice(1, a), slice(a, b), slice(b, b + self.q)
 
 
 class ScoreSums:
@@ -65,8 +69,9 @@ class ScoreSums:
         Of any kind; with ``unadjusted`` there is nothing to sum but squared residuals.
     n_noise : int
         Noises of the instruments to sum as well, each a meat of its own.
-    skipped_bandwidth_columns : int array
-        Scores of the fit that a kernel's automatic bandwidth does not look at.
+    told : array, shape (b, m), optional
+        Regressors, as combinations of the columns, by whose scores a kernel's automatic bandwidth
+        is chosen.
 
     Attributes
     ----------
@@ -81,13 +86,13 @@ class ScoreSums:
         combinations: Combinations,
         spec: CovarianceSpec,
         n_noise: int = 0,
-        skipped_bandwidth_columns: Sequence[int] = (),
+        told: FloatArray | None = None,
     ) -> None:
         self.spec = spec
         self.squares = 0.0
         self._combinations = combinations
         self._n_noise = n_noise
-        self._skipped = skipped_bandwidth_columns
+        self._told = told
         self._meats: list[MeatSum] = []
 
     def add(
@@ -97,7 +102,7 @@ class ScoreSums:
         groups: Sequence[IntArray] = (),
         noise: Sequence[FloatArray] = (),
     ) -> FloatArray:
-        """Take in a block (m, rows), which is overwritten, and return its residuals (rows,).
+        """Take in a block (m, rows) and return the combinations made of it.
 
         Parameters
         ----------
@@ -108,6 +113,11 @@ class ScoreSums:
             As :meth:`mlinstruments._core.sandwich.MeatSum.add` wants them.
         noise : list of arrays, each (q, rows)
             X partialled out.
+
+        Returns
+        -------
+        array, shape (1 + k + 1 + d + q, rows)
+            Residuals at the estimate first; as in :class:`Combinations`.
         """
         c = self._combinations
         made = c.weights @ block
@@ -115,20 +125,27 @@ class ScoreSums:
         weighted = resid if weights is None else weights * resid
         self.squares += float(weighted @ resid)
         if self.spec.kind == "unadjusted":
-            return np.asarray(resid)
-        scores = self._scores(block, made, weighted, weights, noise)
+            return np.asarray(made)
         if self.spec.kind == "kernel" and self.spec.bandwidth is None:
-            kept = [j for j in range(c.p + c.d) if j not in self._skipped]
-            self.spec = self.spec.resolve((scores[0][kept] if kept else scores[0]).T)
+            assert self._told is not None
+            self.spec = self.spec.resolve((self._told @ block * weighted).T)
+        scores = self._scores(made, weighted, weights, noise)
         if not self._meats:
             self._meats = [MeatSum(self.spec, len(one)) for one in scores]
         for meat, one in zip(self._meats, scores, strict=True):
             meat.add(one, groups)
-        return np.asarray(resid)
+        return np.asarray(made)
+
+    def merge(self, other: ScoreSums, groups: Sequence[IntArray] = ()) -> None:
+        """Take in what ``other`` has, whose groups have the numbers ``groups`` here."""
+        self.squares += other.squares
+        if not self._meats:
+            self._meats = [MeatSum(self.spec, meat.width) for meat in other._meats]
+        for mine, theirs in zip(self._meats, other._meats, strict=False):
+            mine.merge(theirs, groups)
 
     def _scores(
         self,
-        block: FloatArray,
         made: FloatArray,
         weighted: FloatArray,
         weights: FloatArray | None,
@@ -136,18 +153,16 @@ class ScoreSums:
     ) -> list[FloatArray]:
         """Of the fit; of the moments, outcome first; of the noises; of each first stage."""
         c = self._combinations
-        fitted, v, z = np.split(made[1:], [c.d, 2 * c.d + 1])
+        basis, v, z = (made[part] for part in c.parts)
         surprises = v[1:] - c.on_z.T @ z
         if weights is not None:
             v, surprises = v * weights, surprises * weights
-        # The columns are no longer needed: their place serves for their scores.
-        block[: c.p] *= weighted
-        np.multiply(fitted, weighted, out=block[c.p : c.p + c.d])
         moments = [(v[:, None] * one[None]).reshape(-1, v.shape[1]) for one in (z, *noise)]
-        return [block[: c.p + c.d], *moments, *(z * surprise for surprise in surprises)]
+        basis *= weighted  # in place: nobody else needs it
+        return [basis, *moments, *(z * surprise for surprise in surprises)]
 
     def fit_meat(self, n_params: int) -> FloatArray:
-        """Variance of the summed scores of the fit (p + d, p + d)."""
+        """Variance of the summed scores of the basis (k, k)."""
         return self._meats[0].result(n_params)
 
     def moment_meat(self, n_params: int) -> FloatArray:

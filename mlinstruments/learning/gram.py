@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import ClassVar
 
 import numpy as np
 from scipy import linalg
@@ -22,7 +23,7 @@ from .features import Features
 from .folds import Split
 from .gram_splits import Basis, Blocks, basis_of, blocks_of, coefficients, fits_in_memory, predict
 from .leave_one_out import leave_one_out
-from .series import series_dictionary
+from .series import SeriesDictionary, Untransformed
 
 # Penalties tried where none is given, each relative to the number of training rows.
 PENALTIES = np.logspace(-4, 2, 19)
@@ -62,6 +63,10 @@ class Ridge:
         """Linear learners need complete rows."""
         return False
 
+    def dictionary(self, features: Features) -> Untransformed:
+        """The instruments as they are."""
+        return Untransformed(len(features.names))
+
     def prepare(
         self, features: Features, controls: FloatArray, weights: FloatArray | None
     ) -> GramEngine:
@@ -80,6 +85,8 @@ class OLS:
     'ols'
     """
 
+    penalty: ClassVar[float] = 0.0
+
     @property
     def label(self) -> str:
         """The learner in words."""
@@ -89,6 +96,10 @@ class OLS:
     def takes_missing(self) -> bool:
         """Linear learners need complete rows."""
         return False
+
+    def dictionary(self, features: Features) -> Untransformed:
+        """The instruments as they are."""
+        return Untransformed(len(features.names))
 
     def prepare(
         self, features: Features, controls: FloatArray, weights: FloatArray | None
@@ -141,13 +152,17 @@ class Series:
         """Linear learners need complete rows."""
         return False
 
+    def dictionary(self, features: Features) -> SeriesDictionary:
+        """The functions of the instruments, their knots at quantiles of these rows."""
+        pair_columns = self.max_columns if self.interactions else 0
+        return SeriesDictionary.of(features, self.knots, pair_columns)
+
     def prepare(
         self, features: Features, controls: FloatArray, weights: FloatArray | None
     ) -> GramEngine:
         """Expand the instruments once for every fold and target."""
-        pair_columns = self.max_columns if self.interactions else 0
-        dictionary = series_dictionary(features, self.knots, pair_columns)
-        return GramEngine(dictionary, controls, weights, self.penalty)
+        columns = self.dictionary(features).columns(features.values)
+        return GramEngine(columns, controls, weights, self.penalty)
 
 
 class GramEngine:

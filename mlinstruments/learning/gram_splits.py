@@ -143,20 +143,38 @@ def basis_of(
     collected.add(columns, code, weights)
     grams = collected.result()
     mean, deviation = _moments(grams, dictionary) if location is None else location
-    wide = np.concatenate([mean, np.zeros(others)]), np.concatenate([deviation, np.ones(others)])
     c = others - targets.shape[1]
     # Where all that controls fit is a mean, the constant in front of the columns does it.
     inside = np.arange(m + 1, m + 1 + c) if c else np.zeros(1, dtype=np.int64)
+    return turn(grams, mean, deviation, inside)
+
+
+def turn(grams: BlockGrams, mean: FloatArray, deviation: FloatArray, inside: IntArray) -> Basis:
+    """A change of basis of Gram matrices of [1, dictionary, other controls, targets].
+
+    Parameters
+    ----------
+    grams : BlockGrams
+    mean, deviation : arrays, shape (m,)
+        To standardise the dictionary by.
+    inside : int array, shape (c,)
+        Positions of the controls, whatever their order; the constant may be among them.
+    """
+    m, k = len(mean), grams.products.shape[1]
+    wide = [
+        np.concatenate([own, rest[m:]])
+        for own, rest in ((mean, grams.shift), (deviation, grams.scale))
+    ]
     phi = np.arange(1, m + 1)
-    standard = grams.total().rescaled(*wide)
-    total = standard.products[0]
+    total = grams.total().rescaled(wide[0], wide[1]).products[0]
     slopes = np.linalg.pinv(total[np.ix_(inside, inside)], hermitian=True)
     values, vectors = np.linalg.eigh(partial_out(total, inside, phi))
-    change = np.eye(len(total))
+    change = np.eye(k)
     change[np.ix_(phi, phi)] = vectors
     change[np.ix_(inside, phi)] = -slopes @ total[np.ix_(inside, phi)] @ vectors
-    order = np.concatenate([inside, phi, np.arange(m + 1 + c, len(total))])
-    turned = grams.turned(grams.change_to(*wide) @ change[:, order])
+    targets = np.setdiff1d(np.arange(m + 1, k), inside)
+    order = np.concatenate([inside, phi, targets])
+    turned = grams.turned(grams.change_to(wide[0], wide[1]) @ change[:, order])
     return Basis(turned, grams.rows, mean, m, len(inside), values, vectors / deviation[:, None])
 
 
