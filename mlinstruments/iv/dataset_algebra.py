@@ -18,7 +18,9 @@ from mlinstruments._core.linalg import least_squares
 from mlinstruments._core.typing import FloatArray, IntArray
 from mlinstruments.learning.folds import Split
 from mlinstruments.learning.gram import PENALTIES
-from mlinstruments.learning.gram_splits import MEMORY, blocks_of, coefficients, turn
+from mlinstruments.learning.gram_splits import MEMORY, fit_training_parts, turn
+from mlinstruments.learning.ridge_path import ridge_parts
+from mlinstruments.learning.split_blocks import blocks_of
 
 from .dataset_sums import FoldLines, GramSums, Predictor
 from .reduced import Partialled, Reduced
@@ -91,8 +93,11 @@ def train(
             " covariates: data this small go to fit."
         )
     inside = np.concatenate([[0], np.arange(shape.m + 1, shape.m + shape.p)])
-    basis = turn(inner, *dictionary, inside)
-    found, _, accurate = coefficients(basis, training, learner.penalty, PENALTIES, False)
+    found, _, accurate = fit_training_parts(
+        turn(inner, *dictionary, inside, rotated=True),
+        training,
+        lambda parts: ridge_parts(parts, learner.penalty, PENALTIES, share_tuning=False),
+    )
     if not accurate.all():
         raise InputError(
             "the learner's columns, or the covariates, are so nearly collinear that sums over rows"
