@@ -15,7 +15,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from .exceptions import InputError
-from .linalg import least_squares, triangular_factor
+from .factor import triangular_factor
+from .linalg import least_squares
 from .typing import AnyArray, FloatArray, IntArray
 
 # Solving from a Gram matrix loses EPS times its condition number: above this limit more than 2e-10.

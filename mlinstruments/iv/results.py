@@ -33,6 +33,18 @@ from .summary import (
 )
 
 
+@dataclass(frozen=True)
+class NotHeld:
+    """Stands in a result for what it does not hold; asking for it raises the reason.
+
+    Parameters
+    ----------
+    reason : str
+    """
+
+    reason: str
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class IVResults(Printed):
     """A fitted linear model, in linearmodels' words.
@@ -98,6 +110,12 @@ class IVResults(Printed):
     learner: str
     weak: str
     _learned: ClassVar[bool] = False
+
+    def __getattribute__(self, name: str) -> Any:
+        value = super().__getattribute__(name)
+        if isinstance(value, NotHeld):
+            raise InputError(f"{name} {value.reason}")
+        return value
 
     # ---- estimates, in linearmodels' names ----------------------------------------------------
 
@@ -379,7 +397,7 @@ class IVResults(Printed):
             Where the file holds something else.
         """
         results: tuple[type[Any], ...] = (IVResults, *IVResults.__subclasses__())
-        parts: tuple[type[Any], ...] = (FirstStage, ARKind, Moments, OrthogonalMoments)
+        parts: tuple[type[Any], ...] = (FirstStage, ARKind, Moments, OrthogonalMoments, NotHeld)
         found = store.load(path, {kind.__name__: kind for kind in results + parts})
         if not isinstance(found, cls):
             raise InputError(f"{path} holds {type(found).__name__}, not {cls.__name__}.")
