@@ -194,8 +194,9 @@ def _chunks(
     if not at_once:
         return 1, at_once
     try:
-        sample = design.draw(np.random.default_rng(replication_seed(root, 0, DATA)))
-        return batched.chunk_size(sample), at_once
+        seeds = (replication_seed(root, i, DATA) for i in (0, 1))
+        one, two = (design.draw(np.random.default_rng(seed)) for seed in seeds)
+        return batched.chunk_size(one, two), at_once
     except Exception:  # the run will record it
         return 1, frozenset()
 
