@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -105,6 +107,24 @@ def test_a_replication_does_not_depend_on_its_company(design):
         pd.testing.assert_frame_equal(part.draws, expected, check_exact=True)
     twice = monte_carlo(design, estimators, 45, n_jobs=2)
     pd.testing.assert_frame_equal(twice.draws, whole.draws, check_exact=True)
+
+
+def test_chunks_are_cut_where_other_estimators_are_slow(monkeypatch):
+    runner = importlib.import_module("mlinstruments.simulation.monte_carlo")
+    estimators = {"ridge": MLIV(Ridge(0.1)), "2SLS": TSLS()}
+    whole = monte_carlo(LINEAR, estimators, 20)
+    batches = []
+    original = runner.run_batch
+
+    def run_batch(plan, pieces):
+        batches.extend(pieces)
+        return original(plan, pieces)
+
+    monkeypatch.setattr(runner, "run_batch", run_batch)
+    monkeypatch.setattr(runner, "PIECE_SECONDS", 0.0)
+    cut = monte_carlo(LINEAR, estimators, 20)
+    assert batches == [[i] for i in range(20)]
+    pd.testing.assert_frame_equal(cut.draws, whole.draws, check_exact=True)
 
 
 def test_a_checkpoint_in_the_middle_of_a_chunk_goes_on_to_the_bit(tmp_path):
