@@ -119,6 +119,15 @@ class SplitEngine(Protocol):
 
 
 @runtime_checkable
+class LeaveOneOutEngine(Protocol):
+    """An engine that leaves out each row in turn without as many fits."""
+
+    def leave_one_out(self, targets: FloatArray) -> tuple[FloatArray, float]:
+        """Predictions (m, n) of each row from all others, less the controls; and the penalty."""
+        ...
+
+
+@runtime_checkable
 class Learner(Protocol):
     """A configuration that can be bound to inputs."""
 
@@ -136,6 +145,21 @@ class Learner(Protocol):
         self, features: Features, controls: FloatArray, weights: FloatArray | None
     ) -> Engine:
         """Bind to inputs; whatever all folds share is done here, once."""
+        ...
+
+
+@runtime_checkable
+class ClusteredLearner(Protocol):
+    """A configuration that makes use of clusters beyond keeping them whole."""
+
+    def prepare_clustered(
+        self,
+        features: Features,
+        controls: FloatArray,
+        weights: FloatArray | None,
+        clusters: tuple[IntArray, ...],
+    ) -> Engine:
+        """Bind to inputs and none, one or two ways of clustering, as codes from 0."""
         ...
 
 

@@ -20,8 +20,8 @@ from .base import Learner
 from .features import Features
 from .folds import Split
 from .gram import PENALTIES, GramEngine
-from .gram_splits import blocks_of
 from .ridge_path import FEW_COLUMNS, path_errors
+from .split_blocks import blocks_of
 
 # Below this share of a column's variance left by the controls, or of the target's left by a single
 # column, a sample is looked at on its own: checks of the input have something to say about it.
@@ -93,7 +93,7 @@ def dictionary_of(learner: Learner, W: FloatArray) -> tuple[FloatArray, float | 
     None for learners that are not ridge on a dictionary.
     """
     engine = learner.prepare(Features.numeric(W), np.ones((len(W), 1)), None)
-    return (engine._dictionary, engine._penalty) if isinstance(engine, GramEngine) else None
+    return (engine._bound.columns, engine._penalty) if isinstance(engine, GramEngine) else None
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import numpy as np
 from mlinstruments._core.parallel import parallel_map
 from mlinstruments._core.typing import FloatArray, IntArray
 
-from .base import CrossFit, Engine, FoldFit, FoldTask, SplitEngine
+from .base import CrossFit, Engine, FoldFit, FoldTask, LeaveOneOutEngine, SplitEngine
 from .folds import Split
 
 Place = tuple[int, int, tuple[int, ...]]  # repeat, cell, targets
@@ -62,6 +62,8 @@ def cross_fit(
     -------
     CrossFit
     """
+    if any(split.loo for split in splits):
+        return _without_each_row(engine, targets, len(splits))
     cell_seeds = [cell_seeds_of(split, seed) for split, seed in zip(splits, seeds, strict=True)]
     if recentre is None and isinstance(engine, SplitEngine):
         found = _all_cells(engine, targets, splits, cell_seeds, share_tuning, n_jobs, progress)
@@ -73,6 +75,14 @@ def cross_fit(
     work = Work(engine, recentre, targets, splits, cell_seeds, share_tuning)
     fits = parallel_map(_fit_place, places, n_jobs, progress, "first stage", shared=work)
     return _collect(fits, places, splits, targets.shape)
+
+
+def _without_each_row(engine: Engine, targets: FloatArray, n_splits: int) -> CrossFit:
+    # There is one way to leave out every row, so that repeats are one.
+    assert isinstance(engine, LeaveOneOutEngine)
+    predictions, penalty = engine.leave_one_out(targets)
+    tuning = np.full((n_splits, len(targets), targets.shape[1], 1), penalty)
+    return CrossFit(np.stack([predictions[:, None]] * n_splits), tuning)
 
 
 def _fit_place(work: Work, place: Place) -> FoldFit:

@@ -33,12 +33,15 @@ class Split:
     blocks : int array, shape (n,), or None
         Blocks of rows that fold, half and side consist of, where several splits are made of the
         same ones (:func:`block_splits`).
+    loo : bool
+        Every row is a cell of its own, to be predicted by all others in closed form.
     """
 
     folds: tuple[IntArray, ...]
     half: IntArray | None
     tune: IntArray | None = None
     blocks: IntArray | None = None
+    loo: bool = False
 
     @property
     def cell(self) -> IntArray:
@@ -113,6 +116,11 @@ def random_split(
 def _split(dealt: tuple[IntArray, IntArray, IntArray], halves: bool) -> Split:
     fold, half, quarter = dealt
     return Split((fold,), half, quarter) if halves else Split((fold,), None, half)
+
+
+def leave_one_out_split(n: int) -> Split:
+    """Every one of ``n`` rows predicted from all others, without halves."""
+    return Split((np.arange(n),), None, loo=True)
 
 
 def given_split(

@@ -166,8 +166,8 @@ def _prepare(
     estimator: MLIV, samples: list[Any], seeds: list[np.random.SeedSequence]
 ) -> _Prepared | None:
     n, c = samples[0].X.shape
-    if n < 2 * estimator.n_folds:
-        return None  # the loop says what is wrong
+    if isinstance(estimator.n_folds, str) or n < 2 * estimator.n_folds:
+        return None  # for the loop, which says what is wrong if anything is
     own = estimator.random_state is not None
     splits = [
         random_split(n, estimator.n_folds, (), spawn_seeds(source, 1)[0], estimator.split_half)
