@@ -6,6 +6,7 @@ from .iv.confidence_set import ConfidenceSet
 from .iv.mliv import MLIV
 from .iv.mliv_results import MLIVResults
 from .iv.results import IVResults
+from .iv.sensitivity import ExclusionBounds, exclusion_bounds
 from .preferences.choices import AllocationChoices, ChoiceData
 from .preferences.logit import PreferenceLogit
 from .preferences.results import PreferenceResults
@@ -19,9 +20,11 @@ __all__ = [
     "AllocationChoices",
     "ChoiceData",
     "ConfidenceSet",
+    "ExclusionBounds",
     "IVResults",
     "MLIVResults",
     "PreferenceLogit",
     "PreferenceResults",
     "compare",
+    "exclusion_bounds",
 ]

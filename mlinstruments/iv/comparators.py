@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from . import anderson_rubin as ar
 from . import strength
 from .ar_kinds import ARKind
 from .data import IVData
+from .direct_effects import DirectEffectMoments, direct_effect_moments
 from .estimate import kclass
 from .learn import partialled
 from .results import IVResults
@@ -135,6 +137,11 @@ class OLS(_KClass):
 class TSLS(_KClass):
     """Two-stage least squares with the instruments as they are, categories as indicators.
 
+    Parameters
+    ----------
+    direct_effects : bool
+        Also keep the moments that :func:`mlinstruments.exclusion_bounds` needs.
+
     Examples
     --------
     >>> import numpy as np
@@ -149,6 +156,15 @@ class TSLS(_KClass):
 
     _label = "2SLS"
     _kappa = 1.0
+
+    def __init__(self, direct_effects: bool = False) -> None:
+        self.direct_effects = direct_effects
+
+    def _fit(self, data: IVData, spec: CovarianceSpec) -> IVResults:
+        res = super()._fit(data, spec)
+        if not self.direct_effects:
+            return res
+        return replace(res, direct_effects=_direct_effects(data, spec))
 
 
 class LIML(_KClass):
@@ -176,6 +192,25 @@ class LIML(_KClass):
 
     _label = "LIML"
     _kappa = None
+
+
+def _direct_effects(data: IVData, spec: CovarianceSpec) -> DirectEffectMoments:
+    """Moments for bounds without the exclusion restriction."""
+    if data.n_endog > 1:
+        raise InputError(
+            f"direct_effects=True is for one endogenous regressor; there are {data.n_endog}."
+        )
+    z = _numeric_instruments(data)
+    if data.W.categorical.any() or z.shape[1] < len(data.instruments):
+        raise InputError(
+            "direct_effects=True needs numeric instruments, none a combination of others and the"
+            " covariates: make indicators of categories and leave one out."
+        )
+    if spec.kind == "kernel":  # with the bandwidth of the fit
+        spec = kclass(data.y, data.X, data.D, z, spec, data.weights).spec
+    y, d = partialled(data.y, data), partialled(data.D, data)[:, 0]
+    z = partialled(z, data)
+    return direct_effect_moments(z, y, d, spec, data.n_exog, data.instruments)
 
 
 def _numeric_instruments(data: IVData) -> FloatArray:

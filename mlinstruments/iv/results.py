@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -20,6 +20,7 @@ from mlinstruments._core.typing import FloatArray
 
 from .anderson_rubin import Moments
 from .ar_kinds import ARKind, chosen_kind
+from .direct_effects import DirectEffectLine, DirectEffectMoments
 from .orthogonal import OrthogonalMoments
 from .strength import FirstStage, tf_interval
 from .summary import (
@@ -62,6 +63,8 @@ class IVResults(Printed):
         Strength of the instruments; None for OLS.
     kappa : float
         The k-class parameter.
+    direct_effects : DirectEffectMoments, optional
+        What :func:`mlinstruments.exclusion_bounds` needs, where it is kept.
 
     Examples
     --------
@@ -91,6 +94,7 @@ class IVResults(Printed):
     ar: tuple[ARKind, ...]
     first_stage: FirstStage | None
     kappa: float
+    direct_effects: DirectEffectMoments | None = field(default=None, kw_only=True)
     _learned: ClassVar[bool] = False
 
     # ---- estimates, in linearmodels' names ----------------------------------------------------
@@ -365,7 +369,14 @@ class IVResults(Printed):
             Where the file holds something else.
         """
         results: tuple[type[Any], ...] = (IVResults, *IVResults.__subclasses__())
-        parts: tuple[type[Any], ...] = (FirstStage, ARKind, Moments, OrthogonalMoments)
+        parts: tuple[type[Any], ...] = (
+            FirstStage,
+            ARKind,
+            Moments,
+            OrthogonalMoments,
+            DirectEffectLine,
+            DirectEffectMoments,
+        )
         found = store.load(path, {kind.__name__: kind for kind in results + parts})
         if not isinstance(found, cls):
             raise InputError(f"{path} holds {type(found).__name__}, not {cls.__name__}.")
