@@ -20,9 +20,9 @@ from tree_engine import error, fit, plain, sample
 from mlinstruments.learning import Boosting
 from mlinstruments.simulation import Sample, designs
 
-SIZES = (1_000, 3_000, 10_000, 30_000, 100_000)
+SIZES = (1_000, 3_000, 10_000, 50_000)
 RATES = (0.1, 0.2, 0.3, 0.5)
-SAMPLES = 4
+SAMPLES = 2
 
 
 def samples(n: int, seed: int) -> Iterator[tuple[str, Sample]]:

@@ -5,8 +5,8 @@ Ten thousand logs of an agent, or of a population, of known theta: every subject
 each parameter: bias, standard error against scatter, and how often delta, Fieller and bootstrap
 intervals hold the truth. Then designs that do not identify: how often is a kappa printed?
 
-All logs of a block are fitted at once by the package's own batched Newton; the first logs of every
-setting are fitted again through ``PreferenceLogit``, and everything is checked to be the same.
+All logs of a block are fitted at once by the package's own batched Newton; a random sample of every
+setting is fitted again through ``PreferenceLogit``, and everything is asserted to be the same.
 
 Run ``python benchmarks/preference_coverage.py [--quick]``.
 """
@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import time
 import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -52,7 +53,8 @@ NAMES = ("lambda", "kappa", "alpha", "beta")
 KINDS = ("delta", "fieller", "bootstrap")
 RANGE = (0.93, 0.97)
 BLOCK = 250
-CHECKED = 3
+CHECKED = 20
+SAME = 1e-5
 
 
 @dataclass(frozen=True)
@@ -248,9 +250,9 @@ def bootstrap_limits(
     return np.quantile(reported(kept), [tail, 1 - tail], axis=0).T
 
 
-def check(world: World, chosen: np.ndarray, fits: Fits, draws: int) -> None:
-    """The first logs through the front door: the same estimates, errors and intervals."""
-    for b in range(min(CHECKED, len(chosen))):
+def check(world: World, chosen: np.ndarray, fits: Fits, draws: int, which: Iterable[int]) -> None:
+    """Some logs through the front door: the same estimates, errors and intervals."""
+    for b in which:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", AssumptionWarning)
             design = world.log(chosen[b])
@@ -258,8 +260,11 @@ def check(world: World, chosen: np.ndarray, fits: Fits, draws: int) -> None:
         assert fit.identification.identified == fits.given[b]
         if not fits.given[b]:
             continue
-        np.testing.assert_allclose(fit.theta, fits.theta[b], rtol=1e-7)
-        np.testing.assert_allclose(fit.theta_cov, fits.covariance[b], rtol=1e-6)
+        # In standard errors: a coefficient near zero has no relative size.
+        size = np.sqrt(np.diag(fit.theta_cov))
+        np.testing.assert_allclose(fits.theta[b] / size, fit.theta / size, atol=SAME)
+        square = np.outer(size, size)
+        np.testing.assert_allclose(fits.covariance[b] / square, fit.theta_cov / square, atol=SAME)
         for kind in KINDS:
             try:
                 expected = fit.conf_int(method=kind, draws=draws, random_state=b).to_numpy()
@@ -270,20 +275,24 @@ def check(world: World, chosen: np.ndarray, fits: Fits, draws: int) -> None:
                 if kind == "bootstrap"
                 else limits(fits.theta[b], fits.covariance[b], kind, chosen.shape[1])
             )
-            np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-9)
+            # Ends of long Fieller intervals magnify what differs in their denominator.
+            np.testing.assert_allclose(found, expected, rtol=1e-4, atol=SAME)
 
 
 def one_setting(setting: Setting, logs: int, resampled: int, draws: int) -> pd.DataFrame:
-    """Bias and coverage, one row a parameter; the first ``resampled`` logs are bootstrapped."""
+    """Bias and coverage, one row a parameter; the first ``resampled`` logs are bootstrapped.
+
+    Coverage is among the intervals given.
+    """
     world = World.of(setting)
     place = SETTINGS.index(setting)
     estimates, errors, inside, ends = [], [], [], []
+    sample = np.random.default_rng((SEED, place)).choice(logs, CHECKED, replace=False)
     for first in range(0, logs, BLOCK):
         seed = np.random.SeedSequence(SEED, spawn_key=(place, first // BLOCK))
         chosen = world.draw(min(BLOCK, logs - first), setting.subjects, np.random.default_rng(seed))
         fits = fit_all(world, chosen)
-        if first == 0:
-            check(world, chosen, fits, draws)
+        check(world, chosen, fits, draws, sample[sample // BLOCK == first // BLOCK] - first)
         for b in np.flatnonzero(fits.given):
             theta, covariance = fits.theta[b], fits.covariance[b]
             both = [limits(theta, covariance, kind, setting.subjects) for kind in KINDS[:2]]
@@ -340,15 +349,18 @@ def not_identified(logs: int) -> pd.DataFrame:
     """Share of logs with a kappa, in designs where there ought to be none, or not always."""
     dictators = sample_protocols("dictator", 12)
     rows = [
-        printed("one protocol alone", (GRID[0],), 0.1, 30, logs),
+        printed("one prisoner's dilemma alone", (GRID[0],), 0.1, 30, logs),
         printed("dictator games alone", dictators, 0.1, 30, logs),
-        printed("trust games alone, one payoff matrix", (GRID[6],), 0.1, 30, logs),
+        printed("one trust game alone", (GRID[6],), 0.1, 30, logs),
         printed("temperature near 0, once each", GRID, 2.0, 1, logs),
         printed("nearly sure, once each", GRID, 0.5, 1, logs),
         printed("at random, once each", GRID, 0.0, 1, logs),
         printed("against its utility", GRID, -0.1, 20, logs),
     ]
-    return pd.DataFrame(rows)
+    table = pd.DataFrame(rows)
+    assert not table["printed wrongly"].any(), "a kappa where the likelihood has no maximum"
+    assert not table.iloc[[0, 1, 2, 6]]["kappa printed"].any(), "a kappa of no positive scale"
+    return table
 
 
 def printed(
@@ -356,7 +368,7 @@ def printed(
 ) -> dict[str, object]:
     """One design, every log through the front door."""
     place = sum(map(ord, name))
-    kappas = separated = wrong = positive = 0
+    kappas = separated = wrong = 0
     for b in range(logs):
         rng = np.random.default_rng(np.random.SeedSequence(SEED, spawn_key=(1000 + place, b)))
         data = simulate_choices(protocols, scale, 0.25, 0.1, 0.2, draws=draws, random_state=rng)
@@ -367,7 +379,6 @@ def printed(
         apart = report.rank == report.needed and is_separated(design)
         kappas += given
         separated += apart
-        positive += fit.identification.scale_positive is True
         wrong += given and (report.rank < report.needed or apart)
     return {
         "design": name,
@@ -383,7 +394,7 @@ def printed(
 
 def main(quick: bool = False) -> None:
     """Print and save the tables."""
-    logs, resampled, draws = (100, 5, 99) if quick else (10_000, 10_000, 399)
+    logs, resampled, draws = (100, 10, 99) if quick else (10_000, 10_000, 399)
     parts = []
     for setting in SETTINGS:
         begun = time.process_time()
@@ -392,11 +403,11 @@ def main(quick: bool = False) -> None:
         parts.append(table)
         print(f"\n{setting.name}, {setting.subjects} subjects ({seconds:.0f} CPU s)")
         print(table.drop(columns=["setting", "subjects"]).round(4).to_string(index=False))
-        if setting.identified:
+        if setting.identified and not quick:
             judged = table[list(KINDS)].to_numpy()
             outside = (judged < RANGE[0]) | (judged > RANGE[1])
             print("coverage within .93 and .97:", "NO" if outside.any() else "yes")
-    nothing = not_identified(10 if quick else 1_000)
+    nothing = not_identified(10 if quick else 2_000)
     print(
         f"\nDesigns that do not, or not always, identify\n{nothing.round(3).to_string(index=False)}"
     )

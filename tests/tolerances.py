@@ -8,6 +8,11 @@ ROUNDING = 1e-12
 # that.
 SOLVE = 1e-8
 
+# Ridge from sums of Gram matrices and from the rows of a cell, relative to the target's standard
+# deviation: beyond a condition number of 1e6 the sums are not used, and 1e6 EPS = 2e-10 is the worst
+# case, where every rounding error points along the worst direction. The package promises this much.
+GRAM_PATHS = 1e-10
+
 # An estimate reached through residualised instruments and one reached from them as regressors
 # again: two of the above in a row.
 IDENTITY = 1e-9

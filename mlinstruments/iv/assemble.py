@@ -20,13 +20,9 @@ from .data import IVData
 from .direct_effects import DirectEffectMoments, direct_effect_moments
 from .estimate import LinearFit, kclass
 from .instrument import LearnedInstruments
-from .learn import FirstStagePlan, learn_instruments, partialled, root_weighted
+from .learn import DirectionInstruments, FirstStagePlan, partialled, root_weighted
 from .mliv_results import MLIVResults
-from .orthogonal import target_directions
 from .strength import FirstStage
-
-# Directions of the plane of (treatment, outcome) that a non-linear learner is trained along.
-N_DIRECTIONS = 8
 
 
 @dataclass(frozen=True)
@@ -43,9 +39,12 @@ def assemble(
     plan: FirstStagePlan,
     spec: CovarianceSpec,
     settings: dict[str, Any],
-    orthogonal: bool,
+    orthogonal: DirectionInstruments | None,
 ) -> MLIVResults:
-    """Everything a result holds, from instruments of every repeat."""
+    """Everything a result holds, from instruments of every repeat.
+
+    ``orthogonal`` holds those of the directions, where they were asked for.
+    """
     fits = fit_repeats(data, learned, spec)
     params, cov = combine(fits, data)
     used = next((f.fit.spec for f in fits if f.fit is not None), spec)
@@ -219,7 +218,8 @@ def first_stage(
                     "reliability": strength.reliability(z[:, j], own),
                 }
             )
-            folds += strength.by_fold(z[:, j], D[:, j], root, splits[r].cell, r, name)
+            if not splits[r].loo:  # a row says nothing of a slope
+                folds += strength.by_fold(z[:, j], D[:, j], root, splits[r].cell, r, name)
     table = pd.DataFrame(rows)
     medians = table.groupby("endog", sort=False)[
         ["f", "partial_r2", "calibration", "reliability"]
@@ -235,7 +235,7 @@ def first_stage(
             reliability=medians["reliability"],
             linear_f=pd.Series(linear, data.endog, name="linear_f"),
             n_instruments=q,
-            by_fold=pd.DataFrame(folds),
+            by_fold=pd.DataFrame(folds, columns=strength.BY_FOLD),
         ),
         table,
     )
@@ -259,7 +259,7 @@ def ar_kinds(
     learned: LearnedInstruments,
     plan: FirstStagePlan,
     spec: CovarianceSpec,
-    orthogonal: bool,
+    orthogonal: DirectionInstruments | None,
 ) -> tuple[ARKind, ...]:
     """Moments of every kind of Anderson-Rubin inference, the default kind first."""
     z = root_weighted(learned.z.mean(axis=0), data)
@@ -274,7 +274,7 @@ def ar_kinds(
         ARKind("corrected", (corrected,)),
         ARKind("pooled", (pooled,)),
         *_fold_kinds(data, learned, plan, spec),
-        _orthogonal_kind(data, plan, spec, y, D, orthogonal),
+        _orthogonal_kind(data, spec, y, D, orthogonal),
     )
 
 
@@ -312,18 +312,13 @@ def _fold_kinds(
 
 def _orthogonal_kind(
     data: IVData,
-    plan: FirstStagePlan,
     spec: CovarianceSpec,
     y: FloatArray,
     D: FloatArray,
-    wanted: bool,
+    trained: DirectionInstruments | None,
 ) -> ARKind:
-    if not wanted:
+    if trained is None:
         return ARKind("orthogonal", refusal="ask for it at the fit: MLIV(orthogonal=True).")
-    linear = plan.engine.linear_in_target
-    directions = np.eye(2) if linear else target_directions(N_DIRECTIONS, D[:, 0], y)
-    targets = np.column_stack([data.D[:, 0], data.y]) @ directions.T
-    learned = learn_instruments(data, targets, plan, share_tuning=linear)
-    z = root_weighted(learned.z[0], data)
-    found = orthogonal_moments(z, y, D[:, 0], directions, spec, data.n_exog)
+    z = root_weighted(trained.learned.z[0], data)
+    found = orthogonal_moments(z, y, D[:, 0], trained.directions, spec, data.n_exog)
     return ARKind("orthogonal", directions=found)

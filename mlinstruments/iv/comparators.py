@@ -241,7 +241,7 @@ def _first_stage(z: FloatArray, D: FloatArray, data: IVData, spec: CovarianceSpe
         reliability=series(missing, "reliability"),
         linear_f=series(f, "linear_f"),
         n_instruments=z.shape[1],
-        by_fold=pd.DataFrame(columns=["repeat", "fold", "endog", "rows", "slope", "f"]),
+        by_fold=pd.DataFrame(columns=strength.BY_FOLD),
     )
 
 

@@ -33,6 +33,11 @@ class LearnedInstruments:
     noise: FloatArray | None
     varies: BoolArray
 
+    def of_targets(self, chosen: slice) -> LearnedInstruments:
+        """The instruments learned for some of the targets."""
+        noise = None if self.noise is None else self.noise[..., chosen]
+        return LearnedInstruments(self.z[..., chosen], noise, self.varies[:, chosen])
+
 
 def build_instruments(
     predictions: FloatArray,
@@ -74,11 +79,10 @@ def build_instruments(
     z estimates the first two, the meat of the noise bounds the third, in any covariance that sums
     over independent units. Anderson-Rubin sets of kind "corrected" add the two.
     """
-    cells = [split.cell for split in splits]
     kept = np.stack(
         [
-            _clean(predictions[r].mean(axis=1).T, cells[r], exog, weights, interact_controls)
-            for r in range(len(splits))
+            _clean(predictions[r].mean(axis=1).T, split, exog, weights, interact_controls)
+            for r, split in enumerate(splits)
         ]
     )
     spread = np.sqrt((kept**2).mean(axis=1))
@@ -89,8 +93,8 @@ def build_instruments(
         halves = (predictions[:, :, 0] - predictions[:, :, 1]) / 2
         noise = np.stack(
             [
-                _clean(halves[r].T, cells[r], exog, weights, interact_controls)
-                for r in range(len(splits))
+                _clean(halves[r].T, split, exog, weights, interact_controls)
+                for r, split in enumerate(splits)
             ]
         )
     return LearnedInstruments(kept, noise, varies)
@@ -114,11 +118,14 @@ def centre_within(values: FloatArray, cell: IntArray, weights: FloatArray | None
 
 def _clean(
     values: FloatArray,
-    cell: IntArray,
+    split: Split,
     exog: FloatArray,
     weights: FloatArray | None,
     by_cell: bool,
 ) -> FloatArray:
+    if split.loo:  # cells of one row have no mean; predictions come less their covariates
+        return residuals(values, exog, weights)
+    cell = split.cell
     centred = centre_within(values, cell, weights)
     if not by_cell:
         return residuals(centred, exog, weights)

@@ -6,16 +6,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mlinstruments._core.exceptions import InputError
 from mlinstruments._core.linalg import has_constant, residuals
 from mlinstruments._core.typing import FloatArray
-from mlinstruments.learning.base import Engine, Learner
+from mlinstruments.learning.base import Engine, Learner, LeaveOneOutEngine
 from mlinstruments.learning.crossfit import cross_fit
 from mlinstruments.learning.features import Features
 from mlinstruments.learning.folds import Split
 
 from .data import IVData
 from .instrument import LearnedInstruments, build_instruments
+from .orthogonal import target_directions
 
+# Directions of the plane of (treatment, outcome) that a non-linear learner is trained along.
+N_DIRECTIONS = 8
 COVARIATES = ("linear", "recentred", "unconstrained")
 
 
@@ -44,7 +48,9 @@ class FirstStagePlan:
     progress: bool | None
 
 
-def bind(learner: Learner, data: IVData, covariates: str) -> tuple[Engine, Engine | None]:
+def bind(
+    learner: Learner, data: IVData, covariates: str, loo: bool = False
+) -> tuple[Engine, Engine | None]:
     """Bind a learner to the instruments, as the assumed exogeneity allows.
 
     ``linear``: f(W) with X profiled out, so that X enters the first stage linearly only.
@@ -53,12 +59,23 @@ def bind(learner: Learner, data: IVData, covariates: str) -> tuple[Engine, Engin
     constant = np.ones((data.nobs, 1))
     if covariates == "linear":
         controls = data.X if has_constant(data.X) else np.hstack([constant, data.X])
-        return learner.prepare(data.W, controls, data.weights), None
+        return _checked(learner.prepare(data.W, controls, data.weights), learner, loo), None
     exog = exog_features(data)
     engine = learner.prepare(data.W.joined(exog), constant, data.weights)
+    _checked(engine, learner, loo)
     if covariates == "unconstrained" or not exog.names:
         return engine, None
     return engine, learner.prepare(exog, constant, data.weights)
+
+
+def _checked(engine: Engine, learner: Learner, loo: bool) -> Engine:
+    if loo and not isinstance(engine, LeaveOneOutEngine):
+        raise InputError(
+            "n_folds='loo' needs a learner that leaves rows out in closed form, such as 'ols' or"
+            f" Ridge(penalty=0.1); {learner.label} would be fitted once for each row. Give n_folds"
+            " a number."
+        )
+    return engine
 
 
 def exog_features(data: IVData) -> Features:
@@ -90,6 +107,40 @@ def learn_instruments(
         data.weights,
         plan.interact_controls,
     )
+
+
+@dataclass(frozen=True)
+class DirectionInstruments:
+    """Instruments trained along directions of the plane of (treatment, outcome).
+
+    Parameters
+    ----------
+    learned : LearnedInstruments
+        One for each direction.
+    directions : array, shape (G, 2)
+        Weights of (treatment, outcome) in each target.
+    """
+
+    learned: LearnedInstruments
+    directions: FloatArray
+
+
+def learn_with_directions(
+    data: IVData, plan: FirstStagePlan
+) -> tuple[LearnedInstruments, DirectionInstruments]:
+    """The instruments of one treatment, and those that the orthogonal set needs.
+
+    A learner linear in its target needs the outcome besides the treatment, which it takes in the
+    same pass; any other is trained along directions between them.
+    """
+    both = np.column_stack([data.D[:, 0], data.y])
+    if plan.engine.linear_in_target:
+        learned = learn_instruments(data, both, plan, share_tuning=True)
+        return learned.of_targets(slice(0, 1)), DirectionInstruments(learned, np.eye(2))
+    d, y = partialled(data.D, data)[:, 0], partialled(data.y, data)
+    directions = target_directions(N_DIRECTIONS, d, y)
+    learned = learn_instruments(data, both @ directions.T, plan)
+    return learn_instruments(data, data.D, plan), DirectionInstruments(learned, directions)
 
 
 def partialled(values: FloatArray, data: IVData) -> FloatArray:

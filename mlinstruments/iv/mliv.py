@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from sklearn.base import BaseEstimator
 
-from mlinstruments._core.arrays import check_choice, check_count, missing_mask
+from mlinstruments._core.arrays import check_choice, check_count
 from mlinstruments._core.exceptions import AssumptionWarning, InputError, WeakInstrumentWarning
 from mlinstruments._core.parallel import spawn_seeds
 from mlinstruments._core.sandwich import CovarianceSpec, covariance_spec
@@ -15,13 +14,20 @@ from mlinstruments._core.typing import FloatArray
 from mlinstruments._core.warn import warn_user
 from mlinstruments.learning.adapters import as_learner
 from mlinstruments.learning.base import Learner
-from mlinstruments.learning.folds import Split, given_split, random_split
 
 from .assemble import assemble, median_estimate
 from .data import IVData
 from .instrument import LearnedInstruments
-from .learn import COVARIATES, FirstStagePlan, bind, control_variate_targets, learn_instruments
+from .learn import (
+    COVARIATES,
+    FirstStagePlan,
+    bind,
+    control_variate_targets,
+    learn_instruments,
+    learn_with_directions,
+)
 from .mliv_results import MLIVResults
+from .partition import LOO, check_leave_one_out, make_splits
 
 
 class MLIV(BaseEstimator):  # type: ignore[misc]
@@ -45,10 +51,17 @@ class MLIV(BaseEstimator):  # type: ignore[misc]
     control_variate : bool
         Train on D less its regression on a pilot residual: a less noisy first stage where effects
         are constant, as LIML against 2SLS.
-    n_folds : int
-        Folds of cross-fitting, 2 or more.
+    n_folds : int or "loo"
+        Folds of cross-fitting, 2 or more. ``"loo"`` leaves out one row at a time, in closed form,
+        for learners linear in a dictionary with a given penalty (``"ols"``, ``Ridge(penalty=.1)``):
+        with ``"ols"`` the instrument is that of UJIVE. It trains no halves, so that the corrected
+        Anderson-Rubin set takes the whole instrument for noise (critical value doubled).
     n_repeats : int
         Random partitions; estimates are combined by medians.
+    repeat_blocks : int, optional
+        Deal rows (clusters) once to so many random blocks, of which every repeat makes its folds
+        and halves; at least 4 x n_folds. ``"series"``, ``"ridge"``, ``"ols"`` and the like then
+        read the data once for all repeats. By default every repeat deals the rows anew.
     split_half : bool
         Train on two random halves of each training part and average. For trees that makes a better
         instrument than one fit, and the agreement of the halves is what sharpens the corrected
@@ -90,8 +103,9 @@ class MLIV(BaseEstimator):  # type: ignore[misc]
         learner: Any = "boosting",
         covariates: str = "linear",
         control_variate: bool = False,
-        n_folds: int = 5,
+        n_folds: int | str = 5,
         n_repeats: int = 1,
+        repeat_blocks: int | None = None,
         split_half: bool = True,
         interact_controls: bool = False,
         orthogonal: bool = False,
@@ -104,6 +118,7 @@ class MLIV(BaseEstimator):  # type: ignore[misc]
         self.control_variate = control_variate
         self.n_folds = n_folds
         self.n_repeats = n_repeats
+        self.repeat_blocks = repeat_blocks
         self.split_half = split_half
         self.interact_controls = interact_controls
         self.orthogonal = orthogonal
@@ -221,8 +236,15 @@ class MLIV(BaseEstimator):  # type: ignore[misc]
 
     def _check_settings(self) -> Learner:
         check_choice(self.covariates, "covariates", COVARIATES)
-        check_count(self.n_folds, "n_folds", 2)
+        if isinstance(self.n_folds, str) and self.n_folds != LOO:
+            raise InputError(
+                f"n_folds must be a whole number of at least 2, or {LOO!r}; got {self.n_folds!r}."
+            )
+        if self.n_folds != LOO:
+            check_count(self.n_folds, "n_folds", 2)
         check_count(self.n_repeats, "n_repeats", 1)
+        if self.repeat_blocks is not None:
+            check_count(self.repeat_blocks, "repeat_blocks", 1)
         if self.orthogonal and self.n_repeats > 1:
             raise InputError("orthogonal=True works with n_repeats=1; use ar='corrected' instead.")
         if self.orthogonal and self.control_variate:
@@ -243,18 +265,23 @@ class MLIV(BaseEstimator):  # type: ignore[misc]
         if self.orthogonal and data.n_endog > 1:
             raise InputError("orthogonal=True needs a single endogenous regressor.")
         plan = self._plan(data, learner, folds)
-        learned = learn_instruments(data, data.D, plan)
+        directions = None
+        if self.orthogonal:
+            learned, directions = learn_with_directions(data, plan)
+        else:
+            learned = learn_instruments(data, data.D, plan)
         pilot = self._pilot(data, learned, spec)
         if pilot is not None:
             learned = learn_instruments(data, control_variate_targets(data, pilot), plan)
+        own = folds is not None or self.n_folds == LOO
         settings = {
             "learner": learner.label,
             "covariates": self.covariates,
-            "n_folds": self.n_folds if folds is None else plan.splits[0].n_cells,
+            "n_folds": plan.splits[0].n_cells if own else self.n_folds,
             "n_repeats": self.n_repeats,
             "control_variate": pilot is not None,
         }
-        return assemble(data, learned, plan, spec, settings, self.orthogonal)
+        return assemble(data, learned, plan, spec, settings, directions)
 
     def _pilot(
         self, data: IVData, learned: LearnedInstruments, spec: CovarianceSpec
@@ -273,42 +300,10 @@ class MLIV(BaseEstimator):  # type: ignore[misc]
 
     def _plan(self, data: IVData, learner: Learner, folds: Any) -> FirstStagePlan:
         seeds = spawn_seeds(self.random_state, self.n_repeats)
-        if folds is None:
-            splits = [
-                random_split(data.nobs, self.n_folds, data.clusters, seed, self.split_half)
-                for seed in seeds
-            ]
-        else:
-            splits = [self._given_split(data, folds, seeds[0])]
-        _require_training_rows(splits[0], data)
-        engine, recentre = bind(learner, data, self.covariates)
+        splits = make_splits(data, seeds, self.n_folds, self.repeat_blocks, self.split_half, folds)
+        if splits[0].loo:
+            check_leave_one_out(self.covariates, self.interact_controls)
+        engine, recentre = bind(learner, data, self.covariates, splits[0].loo)
         return FirstStagePlan(
             engine, recentre, splits, seeds, self.interact_controls, self.n_jobs, self.progress
-        )
-
-    def _given_split(self, data: IVData, folds: Any, seed: np.random.SeedSequence) -> Split:
-        if self.n_repeats != 1:
-            raise InputError("folds gives one partition: n_repeats must be 1.")
-        labels = np.asarray(folds)
-        if labels.shape != data.kept.shape:
-            raise InputError(
-                f"folds must hold one label for each of the {len(data.kept)} rows; its shape is"
-                f" {labels.shape}."
-            )
-        gone = missing_mask(labels)
-        if gone.any():
-            raise InputError(
-                f"folds is missing in row {int(np.argmax(gone))}: give every row a label."
-            )
-        return given_split(labels[data.kept], data.clusters, seed, self.split_half)
-
-
-def _require_training_rows(split: Split, data: IVData) -> None:
-    least = min(len(rows) for cell in range(split.n_cells) for rows in split.training(cell))
-    needed = data.n_exog + 2
-    if least < needed:
-        raise InputError(
-            f"a training part has {least} rows, and {needed} are needed to fit"
-            f" {data.n_exog} covariates and learn from the rest: use more rows, fewer covariates,"
-            " fewer folds, or split_half=False."
         )

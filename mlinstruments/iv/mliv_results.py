@@ -47,7 +47,12 @@ class MLIVResults(IVResults):
 
     def _facts(self) -> list[Fact]:
         how = learning_facts(
-            self.learner, self.covariates, self.control_variate, self.n_folds, self.n_repeats
+            self.learner,
+            self.covariates,
+            self.control_variate,
+            self.n_folds,
+            self.n_repeats,
+            self.nobs,
         )
         return how + super()._facts() + self._tf_facts()
 

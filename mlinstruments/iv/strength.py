@@ -117,6 +117,9 @@ def slope(z: FloatArray, d: FloatArray) -> float:
     return float(z @ d) / squares if squares > 0 else float("nan")
 
 
+BY_FOLD = ["repeat", "fold", "endog", "rows", "slope", "f"]
+
+
 def by_fold(
     z: FloatArray,
     d: FloatArray,

@@ -46,12 +46,18 @@ def sample_facts(
 
 
 def learning_facts(
-    learner: str, covariates: str, control_variate: bool, n_folds: int, n_repeats: int
+    learner: str,
+    covariates: str,
+    control_variate: bool,
+    n_folds: int,
+    n_repeats: int,
+    nobs: int,
 ) -> list[Fact]:
     """How the instrument was learned."""
     learned = f"{learner}, {CONSTRAINTS[covariates]}" + ", control variate" * control_variate
     repeats = "1 repeat" if n_repeats == 1 else f"{n_repeats} repeats, medians"
-    return [("First stage", learned), ("Cross-fitting", f"{n_folds} folds x {repeats}")]
+    crossed = "leave-one-out" if n_folds == nobs else f"{n_folds} folds x {repeats}"
+    return [("First stage", learned), ("Cross-fitting", crossed)]
 
 
 def strength_facts(first: FirstStage, learned: bool) -> list[Fact]:

@@ -10,6 +10,7 @@ import numpy as np
 from mlinstruments._core.typing import FloatArray, IntArray
 
 from .features import Features
+from .folds import Split
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,9 @@ class FoldTask:
         Randomness of this task.
     share_tuning : bool
         Choose tuning values on the first target and keep them for the others.
+    tune : int array, shape (n,), or None
+        Side of each row where a part is divided in two to choose tuning values; drawn from the seed
+        where None.
     """
 
     targets: FloatArray
@@ -35,6 +39,20 @@ class FoldTask:
     out: IntArray
     seed: np.random.SeedSequence
     share_tuning: bool = False
+    tune: IntArray | None = None
+
+    @classmethod
+    def of_cell(
+        cls,
+        targets: FloatArray,
+        split: Split,
+        cell: int,
+        seed: np.random.SeedSequence,
+        share_tuning: bool = False,
+    ) -> FoldTask:
+        """The task of predicting one cell of a split."""
+        training, out = split.training(cell), split.held_out(cell)
+        return cls(targets, training, out, seed, share_tuning, split.tune)
 
 
 @dataclass(frozen=True)
@@ -63,6 +81,49 @@ class Engine(Protocol):
 
     def fit(self, task: FoldTask) -> FoldFit:
         """Fit f(W) + X'l on each training part and predict f(W)."""
+        ...
+
+
+@dataclass(frozen=True)
+class CrossFit:
+    """Out-of-fold predictions.
+
+    Parameters
+    ----------
+    predictions : array, shape (splits, targets, parts, n)
+        Each row predicted by models trained without its cell; one entry for each training part.
+    tuning : array, shape (splits, cells, targets, parts)
+        Tuning value of every fit (boosting rounds, penalty), NaN where there is none.
+    """
+
+    predictions: FloatArray
+    tuning: FloatArray
+
+
+@runtime_checkable
+class SplitEngine(Protocol):
+    """An engine that can also serve all cells of splits made of the same blocks at once."""
+
+    def fit_splits(
+        self,
+        targets: FloatArray,
+        splits: list[Split],
+        seeds: list[list[np.random.SeedSequence]],
+        share_tuning: bool,
+    ) -> CrossFit | None:
+        """What :meth:`Engine.fit` gives cell by cell, up to rounding; None where that is better.
+
+        ``seeds`` holds one for each cell of each split.
+        """
+        ...
+
+
+@runtime_checkable
+class LeaveOneOutEngine(Protocol):
+    """An engine that leaves out each row in turn without as many fits."""
+
+    def leave_one_out(self, targets: FloatArray) -> tuple[FloatArray, float]:
+        """Predictions (m, n) of each row from all others, less the controls; and the penalty."""
         ...
 
 

@@ -2,34 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 
 import numpy as np
 
 from mlinstruments._core.parallel import parallel_map
 from mlinstruments._core.typing import FloatArray, IntArray
 
-from .base import Engine, FoldFit, FoldTask
+from .base import CrossFit, Engine, FoldFit, FoldTask, LeaveOneOutEngine, SplitEngine
 from .folds import Split
 
 # Recentring goes on while held-out rows confirm it by this t ratio, and at most so many times.
 CONFIRMED, PASSES = 2.0, 10
-
-
-@dataclass(frozen=True)
-class CrossFit:
-    """Out-of-fold predictions.
-
-    Parameters
-    ----------
-    predictions : array, shape (splits, targets, parts, n)
-        Each row predicted by models trained without its cell; one entry for each training part.
-    tuning : array, shape (splits, cells, targets, parts)
-        Tuning value of every fit (boosting rounds, penalty), NaN where there is none.
-    """
-
-    predictions: FloatArray
-    tuning: FloatArray
 
 
 def cross_fit(
@@ -65,26 +49,74 @@ def cross_fit(
     -------
     CrossFit
     """
+    if any(split.loo for split in splits):
+        return _without_each_row(engine, targets, len(splits))
+    cell_seeds = [cell_seeds_of(split, seed) for split, seed in zip(splits, seeds, strict=True)]
+    if recentre is None and isinstance(engine, SplitEngine):
+        found = _all_cells(engine, targets, splits, cell_seeds, share_tuning, n_jobs, progress)
+        if found is not None:
+            return found
     groups = _target_groups(engine, targets.shape[1], share_tuning)
     places = [(r, c, g) for r, s in enumerate(splits) for c in range(s.n_cells) for g in groups]
-    cell_seeds = [
-        np.random.SeedSequence(seed.entropy, spawn_key=(*seed.spawn_key, 1)).spawn(split.n_cells)
-        for seed, split in zip(seeds, splits, strict=True)
-    ]
 
     def run(place: tuple[int, int, tuple[int, ...]]) -> FoldFit:
         r, cell, group = place
-        task = FoldTask(
-            targets[:, list(group)],
-            splits[r].training(cell),
-            splits[r].held_out(cell),
-            cell_seeds[r][cell],
-            share_tuning,
-        )
+        chosen = targets[:, list(group)]
+        task = FoldTask.of_cell(chosen, splits[r], cell, cell_seeds[r][cell], share_tuning)
         return engine.fit(task) if recentre is None else _recentred(engine, recentre, task)
 
     fits = parallel_map(run, places, n_jobs, progress, "first stage")
     return _collect(fits, places, splits, targets.shape)
+
+
+def _without_each_row(engine: Engine, targets: FloatArray, n_splits: int) -> CrossFit:
+    # There is one way to leave out every row, so that repeats are one.
+    assert isinstance(engine, LeaveOneOutEngine)
+    predictions, penalty = engine.leave_one_out(targets)
+    tuning = np.full((n_splits, len(targets), targets.shape[1], 1), penalty)
+    return CrossFit(np.stack([predictions[:, None]] * n_splits), tuning)
+
+
+def cell_seeds_of(split: Split, seed: np.random.SeedSequence) -> list[np.random.SeedSequence]:
+    """Independent seeds for the cells of a split whose own seed is ``seed``."""
+    source = np.random.SeedSequence(seed.entropy, spawn_key=(*seed.spawn_key, 1))
+    return source.spawn(split.n_cells)
+
+
+def _all_cells(
+    engine: SplitEngine,
+    targets: FloatArray,
+    splits: list[Split],
+    seeds: list[list[np.random.SeedSequence]],
+    share_tuning: bool,
+    n_jobs: int | None,
+    progress: bool | None,
+) -> CrossFit | None:
+    """Splits made of the same blocks together, others one by one; None where cells are better."""
+    together: dict[int, list[int]] = {}
+    for r, split in enumerate(splits):
+        together.setdefault(r if split.blocks is None else -1 - id(split.blocks), []).append(r)
+
+    def run(places: list[int]) -> CrossFit | None:
+        mine, own_seeds = [splits[r] for r in places], [seeds[r] for r in places]
+        return engine.fit_splits(targets, mine, own_seeds, share_tuning)
+
+    fits = parallel_map(run, together.values(), n_jobs, progress, "first stage")
+    found = [fit for fit in fits if fit is not None]
+    if len(found) < len(fits):
+        return None
+    if len(found) == 1:
+        return found[0]
+    order = np.argsort([r for places in together.values() for r in places])
+    most = max(fit.tuning.shape[1] for fit in found)
+    tuning = [_widened(fit.tuning, most) for fit in found]
+    predictions = np.concatenate([fit.predictions for fit in found])
+    return CrossFit(predictions[order], np.concatenate(tuning)[order])
+
+
+def _widened(tuning: FloatArray, cells: int) -> FloatArray:
+    missing = cells - tuning.shape[1]
+    return np.pad(tuning, [(0, 0), (0, missing), (0, 0), (0, 0)], constant_values=np.nan)
 
 
 def _target_groups(engine: Engine, m: int, share_tuning: bool) -> list[tuple[int, ...]]:
@@ -115,7 +147,7 @@ def _collect(
 def _recentred(engine: Engine, recentre: Engine, task: FoldTask) -> FoldFit:
     """g(W, X) - E[g(W, X) | X], both learned on the same training part."""
     everyone = np.arange(len(task.targets))
-    joint = engine.fit(FoldTask(task.targets, task.parts, everyone, task.seed, task.share_tuning))
+    joint = engine.fit(replace(task, out=everyone))
     left = joint.predictions
     for j, part in np.ndindex(left.shape[:2]):
         _remove_explained(left[j, part], recentre, task.parts[part], task)
@@ -131,7 +163,7 @@ def _remove_explained(values: FloatArray, recentre: Engine, rows: IntArray, task
     used = np.union1d(rows, task.out)
     held_out = np.searchsorted(used, task.out)
     for k in range(PASSES):
-        inner = FoldTask(values[:, None], (rows,), used, task.seed)
+        inner = FoldTask(values[:, None], (rows,), used, task.seed, tune=task.tune)
         explained = recentre.fit(inner).predictions[0, 0]
         if k > 0 and _t_ratio(explained[held_out], values[task.out]) < CONFIRMED:
             return

@@ -7,16 +7,21 @@ the residualised dictionary, so a grid of penalties costs one eigendecomposition
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy import linalg
 
 from mlinstruments._core.exceptions import InputError
+from mlinstruments._core.grams import CONDITION_LIMIT
 from mlinstruments._core.linalg import RANK_TOLERANCE, Annihilator
 from mlinstruments._core.typing import BoolArray, FloatArray, IntArray
 
-from .base import FoldFit, FoldTask, describe, seed_int
+from .base import CrossFit, FoldFit, FoldTask, describe, seed_int
 from .features import Features
+from .folds import Split
+from .gram_splits import Basis, Blocks, basis_of, blocks_of, coefficients, fits_in_memory, predict
+from .leave_one_out import leave_one_out
 from .series import series_dictionary
 
 # Penalties tried where none is given, each relative to the number of training rows.
@@ -146,7 +151,16 @@ class Series:
 
 
 class GramEngine:
-    """A ridge or least-squares learner bound to a dictionary (n, m), standardised on entry."""
+    """A ridge or least-squares learner bound to a dictionary (n, m), which it standardises.
+
+    Parameters
+    ----------
+    dictionary : array, shape (n, m)
+    controls : array, shape (n, p)
+    weights : array, shape (n,), or None
+    penalty : float or None
+        None to choose it in each training part.
+    """
 
     linear_in_target = True
 
@@ -157,15 +171,24 @@ class GramEngine:
         weights: FloatArray | None,
         penalty: float | None,
     ) -> None:
-        scale = dictionary.std(axis=0)
-        self._dictionary = (dictionary - dictionary.mean(axis=0)) / np.where(scale > 0, scale, 1)
+        self._dictionary = dictionary
         self._controls = controls
         self._weights = weights
         self._penalty = penalty
 
+    @cached_property
+    def _location(self) -> tuple[FloatArray, FloatArray]:
+        """Mean and standard deviation of every column, weights apart."""
+        scale = self._dictionary.std(axis=0)
+        return self._dictionary.mean(axis=0), np.where(scale > 0, scale, 1.0)
+
+    def _standard(self, rows: IntArray) -> FloatArray:
+        mean, scale = self._location
+        return (self._dictionary[rows] - mean) / scale
+
     def fit(self, task: FoldTask) -> FoldFit:
         """Solve for each target and part, and predict the rows asked for."""
-        out = self._dictionary[task.out]
+        out = self._standard(task.out)
         penalties = np.stack([self._penalties(task, rows) for rows in task.parts], axis=1)
         predictions = np.stack(
             [
@@ -175,24 +198,106 @@ class GramEngine:
         )
         return FoldFit(np.moveaxis(predictions, 2, 0), penalties)
 
+    def fit_splits(
+        self,
+        targets: FloatArray,
+        splits: list[Split],
+        seeds: list[list[np.random.SeedSequence]],
+        share_tuning: bool,
+    ) -> CrossFit | None:
+        """The same for every cell of splits made of the same blocks, from one pass over the rows.
+
+        None where a training part has fewer rows than columns, or Gram matrices do not fit into
+        memory: cells one by one are better then.
+        """
+        tuned = self._penalty is None
+        if tuned and any(split.tune is None for split in splits):
+            return None
+        blocks = blocks_of(splits, tuned)
+        m, t = self._dictionary.shape[1], targets.shape[1]
+        width = m + self._controls.shape[1] + t + 1
+        sizes = np.bincount(blocks.code)
+        fewest = min(int((training @ sizes).min()) for training in blocks.training)
+        needed = max(m, self._fewest_rows())
+        if fewest < needed or not fits_in_memory(blocks, width):
+            return None
+        location = None if self._weights is None else self._location
+        basis = basis_of(
+            self._dictionary, self._controls, targets, self._weights, location, blocks.code
+        )
+        if self._penalty == 0 and basis.eigenvalues[0] * CONDITION_LIMIT < basis.eigenvalues[-1]:
+            return None
+        fits = [
+            coefficients(basis, training, self._penalty, PENALTIES, share_tuning)
+            for training in blocks.training
+        ]
+        predictions = self._predict(basis, blocks, [found for found, _, _ in fits])
+        most = max(len(chosen) for _, chosen, _ in fits)
+        tuning = np.full((len(splits), most, t, fits[0][1].shape[1]), np.nan)
+        for r, (_, chosen, accurate) in enumerate(fits):
+            tuning[r, : len(chosen)] = np.swapaxes(chosen, 1, 2)
+            for cell in np.flatnonzero(~accurate):
+                seed = seeds[r][cell]
+                task = FoldTask.of_cell(targets, splits[r], int(cell), seed, share_tuning)
+                fit = self.fit(task)
+                predictions[r][:, :, task.out] = fit.predictions
+                tuning[r, cell] = fit.tuning
+        return CrossFit(predictions, tuning)
+
+    def leave_one_out(self, targets: FloatArray) -> tuple[FloatArray, float]:
+        """Every row predicted from all others, less the controls, shape (t, n); and the penalty."""
+        if self._penalty is None:
+            raise InputError(
+                "n_folds='loo' needs a given penalty, as in Ridge(penalty=0.1) or OLS(): there are"
+                " as many training parts as rows, and in each one would have to be chosen."
+            )
+        standard = self._standard(np.arange(len(targets)))
+        found = leave_one_out(standard, self._controls, targets, self._weights, self._penalty)
+        return found, self._penalty
+
+    def _predict(self, basis: Basis, blocks: Blocks, found: list[FloatArray]) -> FloatArray:
+        """Predictions (splits, t, parts, n) from coefficients (cells, parts, m, t) by split."""
+        parts, m, t = found[0].shape[1:]
+        flat = [np.transpose(b, (0, 2, 3, 1)).reshape(len(b), m, t * parts) for b in found]
+        if len(found) == 1:
+            groups, wide = blocks.cell[0][blocks.code], flat[0]
+        else:
+            groups = blocks.code
+            wide = np.concatenate(
+                [b[cell] for b, cell in zip(flat, blocks.cell, strict=True)], axis=2
+            )
+        values = predict(self._dictionary, basis.mean, groups, wide)
+        return values.reshape(len(found), t, parts, -1)
+
+    def _fewest_rows(self) -> int:
+        """Rows that let a penalty be judged: more than the controls take up."""
+        return int(self._controls.shape[1]) + 2
+
     def _penalties(self, task: FoldTask, rows: IntArray) -> FloatArray:
         # Each part is tuned on its own rows: were the halves to tune each other, the penalty
         # would be light just where they agree by chance, and their agreement no measure of signal.
         m = task.targets.shape[1]
         if self._penalty is not None:
             return np.full(m, self._penalty)
-        order = np.random.default_rng(seed_int(task.seed)).permutation(rows)
         first, second = (
-            self._normal_equations(task.targets, half) for half in np.array_split(order, 2)
+            self._normal_equations(task.targets, side) for side in self._sides(task, rows)
         )
         errors = first.path_errors(second) + second.path_errors(first)
         chosen = PENALTIES[errors.argmin(axis=0)]
         return np.full(m, chosen[0]) if task.share_tuning else chosen
 
+    def _sides(self, task: FoldTask, rows: IntArray) -> list[IntArray]:
+        if task.tune is not None:
+            sides = [rows[task.tune[rows] == side] for side in (0, 1)]
+            if min(map(len, sides)) >= self._fewest_rows():
+                return sides
+        order = np.random.default_rng(seed_int(task.seed)).permutation(rows)
+        return np.array_split(order, 2)
+
     def _normal_equations(self, targets: FloatArray, rows: IntArray) -> NormalEquations:
         weights = None if self._weights is None else self._weights[rows]
         controls = Annihilator.of(self._controls, self._weights, rows)
-        dictionary = controls.residualise(self._dictionary[rows])
+        dictionary = controls.residualise(self._standard(rows))
         outcome = controls.residualise(targets[rows])
         if weights is not None:
             root = np.sqrt(weights)[:, None]

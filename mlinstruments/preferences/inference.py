@@ -13,13 +13,16 @@ from mlinstruments._core.sandwich import CovarianceSpec, meat, nearest_psd
 from mlinstruments._core.typing import FloatArray, IntArray
 from mlinstruments._core.warn import warn_user
 
-from .batched import Batch, newton
+from .batched import Batch, evaluate, information_left, newton
 from .design import Design, used_sets
 from .likelihood import Likelihood, surprises
 from .subjects import BLOCK_CELLS, unit_regressors
 
 # Least eigenvalue of a correlation matrix; below, its inverse is rounding.
 SINGULAR = 1e-12
+# Share of the information of an estimate, as a determinant, below which Newton on a bootstrap draw
+# is on its way to infinity.
+CERTAIN = 1e-11
 
 
 def coefficient_covariance(
@@ -220,13 +223,20 @@ def bootstrap(
     there = design.available[used_sets(design)].astype(float)[..., None]
     rng = np.random.default_rng(random_state)
     found = np.full((draws, len(theta)), np.nan)
+
+    def batch_of(drawn: FloatArray) -> Batch:
+        return Batch(sets, there, np.asarray(units.totals.T @ drawn), units.chosen.T @ drawn)
+
+    whole = batch_of(units.n * units.chance[:, None])
+    least = CERTAIN * information_left(whole, evaluate(whole, (theta * size)[:, None]))
     step = max(1, BLOCK_CELLS // max(z.shape[0] * z.shape[1], len(units.chance)))
     for first in range(0, draws, step):
         rows = np.arange(first, min(first + step, draws))
         drawn = rng.multinomial(units.n, units.chance, size=len(rows)).T.astype(float)
-        batch = Batch(sets, there, np.asarray(units.totals.T @ drawn), units.chosen.T @ drawn)
+        batch = batch_of(drawn)
         fit = newton(batch, theta * size)
         good = fit.converged & (fit.theta[0] > 0) & np.isfinite(fit.theta).all(axis=0)
+        good &= information_left(batch, evaluate(batch, fit.theta)) > least
         found[rows[good]] = fit.theta.T[good] / size
     return found
 

@@ -220,10 +220,25 @@ def _opened(path: str | Path) -> Iterator[IO[bytes]]:
 
 
 def _not_whole(path: str | Path, error: Exception) -> InputError:
+    # A wrong checksum says nothing of where the damage is.
+    known = not isinstance(error, gzip.BadGzipFile)
+    place = f"; it can be read up to line {_sound_lines(path)}" if known else ""
     return InputError(
-        f"{path} is not a whole gzip file ({error}). Unpack what there is, gzip -dc, and read that"
-        " with partial=True."
+        f"{path} is not a whole gzip file ({error}){place}. Unpack what there is, gzip -dc, and"
+        " read that with partial=True."
     )
+
+
+def _sound_lines(path: str | Path) -> int:
+    """How many whole lines of a gzipped file come before what cannot be unpacked."""
+    lines = 0
+    with gzip.open(path, "rb") as file:
+        try:
+            while chunk := file.read1(CHUNK):
+                lines += chunk.count(b"\n")
+        except GZIP_DAMAGE:
+            pass
+    return lines
 
 
 # ---- JSON lines ---------------------------------------------------------------------------------

@@ -146,8 +146,8 @@ class PreferenceResults(Printed):
             Where the parameters are not identified, or too few bootstrap draws have an estimate;
             the message says why.
         InputError
-            Where the level is no probability, or there are choice probabilities to bootstrap and no
-            clusters.
+            Where the level is no probability, there are choice probabilities to bootstrap and no
+            clusters, or clusters of two ways.
 
         References
         ----------
@@ -179,6 +179,12 @@ class PreferenceResults(Printed):
         return pd.DataFrame({"lower": lower, "upper": upper}, index=list(self.names))
 
     def _bootstrap_interval(self, level: float, draws: int, random_state: Any) -> pd.DataFrame:
+        if len(self.clusters) > 1:
+            raise InputError(
+                f"a bootstrap draws whole clusters one way, and this fit has two"
+                f" ({', '.join(self.cluster_names)}): use method='fieller' or 'delta', or fit with"
+                " one of the two."
+            )
         clusters = self.clusters[0] if self.clusters else None
         if clusters is None and not np.allclose(np.round(self.design.count), self.design.count):
             raise InputError(

@@ -96,9 +96,9 @@ def test_every_entry_is_the_fit_of_its_place(name):
     r, cell, target = 1, 2, 1
     seed = np.random.SeedSequence(seeds[r].entropy, spawn_key=(*seeds[r].spawn_key, 1)).spawn(3)
     rows = splits[r].held_out(cell)
-    task = FoldTask(D[:, [target]], splits[r].training(cell), rows, seed[cell])
+    task = FoldTask.of_cell(D[:, [target]], splits[r], cell, seed[cell])
     expected = engine.fit(task).predictions[0]
-    # Linear learners solve all targets at once: the same sums, in blocks of another shape.
+    # Ridge serves all cells and targets at once: the same sums, in another order.
     rtol = SOLVE if name == "ridge" else 0.0
     np.testing.assert_allclose(found[r, target][:, rows], expected, rtol=rtol)
 

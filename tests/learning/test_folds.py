@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from mlinstruments._core.arrays import encode_labels
 from mlinstruments._core.exceptions import InputError
-from mlinstruments.learning.folds import given_split, random_split
+from mlinstruments.learning.folds import block_splits, given_split, random_split
 from tests.strategies import FIXED, seeds
 
 SEED = np.random.SeedSequence(5)
@@ -189,3 +189,65 @@ def test_refusals(case):
         call()
     for word in words:
         assert word in str(caught.value)
+
+
+# ---- blocks --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("halves", [True, False])
+@pytest.mark.parametrize("clustered", [True, False])
+def test_splits_of_blocks_keep_blocks_whole(clustered, halves):
+    clusters = (clusters_of(1, 600, 80),) if clustered else ()
+    splits = block_splits(600, 4, clusters, SEED.spawn(5), 32, halves)
+    blocks = splits[0].blocks
+    assert len(np.unique(blocks)) == 32
+    if clustered:
+        assert cuts(blocks, clusters[0]) == []
+    else:
+        assert set(np.bincount(blocks)) == {18, 19}
+    for split in splits:
+        assert split.blocks is blocks
+        assert split.n_cells == 4
+        assert (split.half is not None) == halves
+        for labels in (split.cell, split.tune) + ((split.half,) if halves else ()):
+            assert cuts(labels, blocks) == []
+        for cell in range(4):
+            for part in split.training(cell):
+                sides = np.bincount(split.tune[part], minlength=2)
+                assert abs(sides[0] - sides[1]) <= (400 if clustered else 60)
+    assert len({tuple(split.cell) for split in splits}) == 5
+
+
+@pytest.mark.parametrize(
+    ("n_blocks", "clusters", "words"),
+    [
+        (15, (), ["4 folds", "16 blocks", "15"]),
+        (700, (), ["700", "600 rows"]),
+        (90, (clusters_of(1, 600, 80),), ["90", "80 clusters"]),
+        (20, (clusters_of(1, 600, 80), clusters_of(2, 600, 80)), ["two-way", "leave it out"]),
+    ],
+)
+def test_blocks_that_cannot_be_are_refused(n_blocks, clusters, words):
+    with pytest.raises(InputError) as caught:
+        block_splits(600, 4, clusters, SEED.spawn(2), n_blocks)
+    for word in words:
+        assert word in str(caught.value)
+
+
+@given(seed=seeds, n=st.integers(16, 80), n_folds=st.integers(2, 8), halves=st.booleans())
+@FIXED
+def test_sides_for_tuning_are_even_in_every_training_part(seed, n, n_folds, halves):
+    split = random_split(n, n_folds, (), np.random.SeedSequence(seed), halves)
+    for cell in range(n_folds):
+        for part in split.training(cell):
+            sides = np.bincount(split.tune[part], minlength=2)
+            assert abs(sides[0] - sides[1]) <= n_folds / 2 + 1
+
+
+def test_sides_for_tuning_keep_clusters_whole():
+    clusters = clusters_of(4)
+    for halves in (True, False):
+        split = random_split(120, 3, (clusters,), SEED, halves)
+        assert cuts(split.tune, clusters) == []
+    given_folds = given_split(clusters % 3, (clusters,), SEED)
+    assert cuts(given_folds.tune, clusters) == []

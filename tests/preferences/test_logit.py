@@ -17,6 +17,7 @@ from mlinstruments.games import HomoMoralis, default_grid
 from mlinstruments.games.utility import choice_probabilities
 from mlinstruments.preferences import ChoiceData, PreferenceLogit, PreferenceResults
 from mlinstruments.preferences.design import Design
+from mlinstruments.preferences.identification import is_separated
 from mlinstruments.preferences.inference import (
     bootstrap,
     coefficient_covariance,
@@ -353,6 +354,26 @@ def test_few_clusters_widen_every_interval(data: ChoiceData, fit: PreferenceResu
         gap = np.array([-ratio, 1.0, 0.0, 0.0])
         distance = abs(gap @ fit.theta) / np.sqrt(gap @ fit.theta_cov @ gap)
         assert distance == pytest.approx(2.2009852, rel=1e-6)
+
+
+def test_draws_without_a_maximum_are_missing() -> None:
+    """Nearly deterministic choices of six: in some draws some preference explains all of them."""
+    design = log(draws=1, subjects=6, scale=2.0, seed=6).design()
+    codes = design.cluster_codes(("subject",))[0]
+    assert not is_separated(design)
+    theta, _ = maximise(design.z, design.available, design.counts())
+    found = bootstrap(design, theta, codes, 60, 0)
+    drawn = np.random.default_rng(0).multinomial(6, np.full(6, 1 / 6), size=60)
+    separated = [is_separated(replace(design, count=times[codes] * 1.0)) for times in drawn]
+    assert 0 < sum(separated) < 60
+    assert np.isnan(found).any(axis=1).tolist() == separated
+
+
+def test_no_bootstrap_of_two_ways_of_clustering(data: ChoiceData) -> None:
+    with pytest.warns(AssumptionWarning, match="two-way"):
+        both = PreferenceLogit().fit(data, clusters=["subject", "protocol_id"])
+    with pytest.raises(InputError, match=r"one way, .*\(subject, protocol_id\): use method="):
+        both.conf_int(method="bootstrap")
 
 
 def test_fieller_nears_delta_as_the_log_grows() -> None:
