@@ -3,8 +3,10 @@
 from .iv.comparators import LIML, OLS, TSLS
 from .iv.compare import compare
 from .iv.confidence_set import ConfidenceSet
+from .iv.explain import FirstStageExplanation, explain_first_stage
 from .iv.mliv import MLIV
 from .iv.mliv_results import MLIVResults
+from .iv.mte_weights import MTEWeights, mte_weights
 from .iv.results import IVResults
 from .iv.sensitivity import ExclusionBounds, exclusion_bounds
 from .preferences.choices import AllocationChoices, ChoiceData
@@ -21,10 +23,14 @@ __all__ = [
     "ChoiceData",
     "ConfidenceSet",
     "ExclusionBounds",
+    "FirstStageExplanation",
     "IVResults",
     "MLIVResults",
+    "MTEWeights",
     "PreferenceLogit",
     "PreferenceResults",
     "compare",
     "exclusion_bounds",
+    "explain_first_stage",
+    "mte_weights",
 ]
