@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
 import numpy as np
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
+
+# Tasks a worker gets at once where a backend hands results back in whole lists only.
+ROUND = 8
 
 
 def spawn_seeds(random_state: Any, n: int) -> list[np.random.SeedSequence]:
@@ -67,13 +70,45 @@ def parallel_map(
     >>> parallel_map(abs, [-1, 2])
     [1, 2]
     """
-    from joblib import Parallel, delayed
     from tqdm.auto import tqdm
 
     listed = list(tasks)
     # disable=None lets tqdm be silent where the output is not a terminal.
     disable = (None if len(listed) >= 20 else True) if progress is None else not progress
-    workers = Parallel(n_jobs=n_jobs, prefer="threads", return_as="generator")
-    results = workers(delayed(function)(task) for task in listed)
+    results = parallel_stream(function, listed, n_jobs)
     bar = tqdm(results, total=len(listed), desc=description, disable=disable, leave=False)
     return list(bar)
+
+
+def parallel_stream(
+    function: Callable[[Task], Result],
+    tasks: Iterable[Task],
+    n_jobs: int | None = None,
+    prefer: str = "threads",
+) -> Iterator[Result]:
+    """Results in task order, each as soon as it and all before it are there.
+
+    Parameters
+    ----------
+    function, tasks, n_jobs
+        As for :func:`parallel_map`.
+    prefer : {"threads", "processes"}
+        Where ``joblib.parallel_config`` has not chosen a backend.
+
+    Examples
+    --------
+    >>> list(parallel_stream(abs, [-1, 2]))
+    [1, 2]
+    """
+    from joblib import Parallel, delayed, effective_n_jobs
+
+    calls = [delayed(function)(task) for task in tasks]
+    try:
+        workers = Parallel(n_jobs=n_jobs, prefer=prefer, return_as="generator")
+    except ValueError:  # a backend such as ray's, which hands back whole lists
+        workers = Parallel(n_jobs=n_jobs, prefer=prefer)
+        size = ROUND * effective_n_jobs(n_jobs)
+        for start in range(0, len(calls), size):
+            yield from workers(calls[start : start + size])
+    else:
+        yield from workers(calls)
