@@ -3,12 +3,13 @@
 from .iv.comparators import LIML, OLS, TSLS
 from .iv.compare import compare
 from .iv.confidence_set import ConfidenceSet
+from .iv.exclusion_sets import ExclusionBounds
 from .iv.explain import FirstStageExplanation, explain_first_stage
 from .iv.mliv import MLIV
 from .iv.mliv_results import MLIVResults
 from .iv.mte_weights import MTEWeights, mte_weights
 from .iv.results import IVResults
-from .iv.sensitivity import ExclusionBounds, exclusion_bounds
+from .iv.sensitivity import exclusion_bounds
 from .preferences.choices import AllocationChoices, ChoiceData
 from .preferences.logit import PreferenceLogit
 from .preferences.results import PreferenceResults

@@ -94,16 +94,17 @@ def _direct_effects(
 ) -> DirectEffectMoments | None:
     """Moments of a single average instrument for bounds without the exclusion restriction.
 
-    They take a pass over the rows of their own, which is nothing beside the learning.
+    They take a pass over the rows of their own, which is little beside the learning.
     """
     if data.n_endog > 1:
         return None
     noise = learned.noise
     noises = None if noise is None else np.where(learned.varies[:, None, :], noise, 0.0)
+    y, d = partialled(np.column_stack([data.y, data.D]), data).T
     return direct_effect_moments(
         root_weighted(learned.z.mean(axis=0), data),
-        partialled(data.y, data),
-        partialled(data.D, data)[:, 0],
+        y,
+        d,
         spec,
         data.n_exog,
         (f"instrument for {data.endog[0]}",),

@@ -11,26 +11,29 @@ import pandas as pd
 
 from mlinstruments._core.arrays import check_choice, check_count
 from mlinstruments._core.exceptions import InputError
-from mlinstruments._core.linalg import has_constant, residuals
+from mlinstruments._core.linalg import has_constant
 from mlinstruments._core.parallel import spawn_seeds
 from mlinstruments._core.tables import Printed, Table, number
-from mlinstruments._core.typing import FloatArray, IntArray
+from mlinstruments._core.typing import IntArray
 from mlinstruments.learning.adapters import as_learner
 from mlinstruments.learning.elsewhere import predict_elsewhere
 from mlinstruments.learning.folds import Split
 
 from .data import IVData
-from .instrument import centre_within
+from .explain_probe import (
+    Probe,
+    bins,
+    curves,
+    importance,
+    partialled_by_fold,
+    some,
+    squared_correlation,
+)
 from .mliv import MLIV
 from .partition import LOO, make_splits
 
-# Rows of a fold that are permuted, rows a curve averages over, and points of a curve.
-PERMUTED_ROWS, CURVE_ROWS, POINTS = 1_000, 100, 20
-# Numbers predicted from at a time: 160 MB.
-MOST_NUMBERS = 20_000_000
 # Rows on which folds are compared with each other.
 COMMON_ROWS = 1_000
-BINS = 20
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -75,10 +78,11 @@ class FirstStageExplanation(Printed):
         folds = [name for name in self.importance.columns if name.startswith("fold")]
         matrix = self.agreement.to_numpy()
         others = matrix[~np.eye(len(matrix), dtype=bool)]
+        agree = f"correlations {others.min():.2f} to {others.max():.2f}"
         facts = (
             ("Learner", self.learner),
             ("Partial R2", number(self.partial_r2)),
-            ("Folds agree", f"correlations {others.min():.2f} to {others.max():.2f}"),
+            ("Folds agree", agree if np.isfinite(others).all() else "some have learned nothing"),
         )
         rows = tuple(
             (
@@ -187,17 +191,17 @@ def explain_first_stage(
     found = _read(data, weights, clusters, learner.takes_missing)
     j = _position(regressor, found.endog)
     columns = _columns(groups, found.instruments)
-    seed = spawn_seeds(model.random_state, model.n_repeats)[0]
-    split = make_splits(found, [seed], model.n_folds, None, model.split_half, folds)[0]
+    seeds = spawn_seeds(model.random_state, model.n_repeats)
+    seed, split = seeds[0], _first_split(found, model, seeds, folds)
     rng = np.random.default_rng(
         np.random.SeedSequence(seed.entropy, spawn_key=(*seed.spawn_key, 2))
     )
     target = found.D[:, j]
     controls = found.X if has_constant(found.X) else np.column_stack([np.ones(found.nobs), found.X])
-    common = _some(np.arange(found.nobs), COMMON_ROWS, rng)
+    common = some(np.arange(found.nobs), COMMON_ROWS, rng)
     probes, fitted = [], np.empty((split.n_cells, found.nobs))
     for cell in range(split.n_cells):
-        probe = _Probe.of(found.W.values, split.held_out(cell), columns, n_permutations, rng)
+        probe = Probe.of(found.W.values, split.held_out(cell), columns, n_permutations, rng)
         predicted = predict_elsewhere(
             learner, found.W, controls, found.weights, target, split, seed, cell, probe.inputs
         )
@@ -205,16 +209,17 @@ def explain_first_stage(
         probes.append(probe.answered(predicted[found.nobs :]))
     folds_named = [f"fold {k}" for k in range(split.n_cells)]
     own = fitted[split.cell, np.arange(found.nobs)]
-    z, d = _partialled(found, own, split.cell), _partialled(found, target, None)
-    agreement = np.corrcoef(fitted[:, common])
+    z, d = partialled_by_fold(found, own, split.cell), partialled_by_fold(found, target, None)
+    with np.errstate(invalid="ignore"):  # missing where a fold has learned nothing
+        agreement = np.corrcoef(fitted[:, common])
     return FirstStageExplanation(
         regressor=found.endog[j],
         learner=learner.label,
-        partial_r2=_squared_correlation(z, d),
-        importance=_importance(found, target, own, split, probes, list(columns), folds_named),
-        curves=_curves(probes, found.instruments, folds_named),
+        partial_r2=squared_correlation(z, d),
+        importance=importance(found, target, own, split, probes, list(columns), folds_named),
+        curves=curves(probes, found.instruments, folds_named),
         agreement=pd.DataFrame(agreement, folds_named, folds_named),
-        bins=_bins(z, d),
+        bins=bins(z, d),
     )
 
 
@@ -247,6 +252,13 @@ def _read(data: tuple[Any, ...], weights: Any, clusters: Any, takes_missing: boo
     return found
 
 
+def _first_split(
+    data: IVData, model: MLIV, seeds: list[np.random.SeedSequence], folds: Any
+) -> Split:
+    how = (model.n_folds, model.repeat_blocks, model.split_half)
+    return make_splits(data, seeds, *how, folds)[0]
+
+
 def _position(regressor: str | None, endog: tuple[str, ...]) -> int:
     if regressor is None:
         if len(endog) > 1:
@@ -275,164 +287,3 @@ def _columns(
             f"groups has a group called {min(clash)!r}, as an instrument is: rename it."
         )
     return found | alone
-
-
-# ---- where to predict ---------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Probe:
-    """Where the models of one fold are asked, and what they answer.
-
-    Parameters
-    ----------
-    rows : int array, shape (r,)
-        Rows of the fold that were shuffled.
-    shape : (columns or groups, permutations, r)
-    grids : list of arrays
-        Values of each instrument where its curve is.
-    n_curve : int
-        Rows that each point of a curve averages over.
-    inputs : array, shape (m, q)
-        Shuffled rows, then those of the curves.
-    shuffled : array of that shape
-    curves : list of arrays, one value for each of a grid
-    """
-
-    rows: IntArray
-    shape: tuple[int, int, int]
-    grids: list[FloatArray]
-    n_curve: int
-    inputs: FloatArray
-    shuffled: FloatArray
-    curves: list[FloatArray]
-
-    @classmethod
-    def of(
-        cls,
-        values: FloatArray,
-        fold: IntArray,
-        columns: Mapping[str, IntArray],
-        n_permutations: int,
-        rng: np.random.Generator,
-    ) -> _Probe:
-        """Draw rows and shuffles, and put the inputs together."""
-        q = values.shape[1]
-        grids = [_grid(column) for column in values.T]
-        room = MOST_NUMBERS // q
-        asked = len(columns) * n_permutations
-        rows = _some(fold, max(min(PERMUTED_ROWS, room // (2 * asked)), 20), rng)
-        points = sum(map(len, grids))
-        chosen = _some(fold, max(min(CURVE_ROWS, room // (2 * points)), 20), rng)
-        inputs = []
-        for group in columns.values():
-            for _ in range(n_permutations):
-                shuffled = values[rows]
-                shuffled[:, group] = shuffled[rng.permutation(len(rows))][:, group]
-                inputs.append(shuffled)
-        for j, grid in enumerate(grids):
-            block = np.tile(values[chosen], (len(grid), 1))
-            block[:, j] = np.repeat(grid, len(chosen))
-            inputs.append(block)
-        shape = (len(columns), n_permutations, len(rows))
-        return cls(rows, shape, grids, len(chosen), np.vstack(inputs), np.empty(0), [])
-
-    def answered(self, predicted: FloatArray) -> _Probe:
-        """With predictions (m,) sorted into place and the inputs gone."""
-        cut = int(np.prod(self.shape))
-        points = np.cumsum([len(grid) for grid in self.grids])[:-1]
-        means = predicted[cut:].reshape(-1, self.n_curve).mean(axis=1)
-        return _Probe(
-            self.rows, self.shape, self.grids, self.n_curve, np.empty((0, 0)),
-            predicted[:cut].reshape(self.shape), np.split(means, points),
-        )  # fmt: skip
-
-
-def _some(rows: IntArray, most: int, rng: np.random.Generator) -> IntArray:
-    return rows if len(rows) <= most else np.sort(rng.choice(rows, most, replace=False))
-
-
-def _grid(column: FloatArray) -> FloatArray:
-    """Values met in the data, evenly spaced in ranks."""
-    present = column[~np.isnan(column)]
-    places = (np.arange(POINTS) + 0.5) / POINTS
-    distinct = np.unique(present)
-    if len(distinct) <= POINTS:
-        return distinct
-    return np.unique(np.quantile(present, places, method="nearest"))
-
-
-# ---- what the answers say -----------------------------------------------------------------------
-
-
-def _partialled(
-    data: IVData, values: FloatArray, cell: IntArray | None, rows: IntArray | None = None
-) -> FloatArray:
-    """Values (n,) or (n, m), less their fold's mean if asked and covariates, times root weights."""
-    rows = np.arange(data.nobs) if rows is None else rows
-    weights = None if data.weights is None else data.weights[rows]
-    table = values if values.ndim == 2 else values[:, None]
-    table = table if cell is None else centre_within(table, cell, weights)
-    found = residuals(table, data.X[rows], weights)
-    found = found if weights is None else found * np.sqrt(weights)[:, None]
-    return found if values.ndim == 2 else found[:, 0]
-
-
-def _squared_correlation(z: FloatArray, d: FloatArray) -> Any:
-    """Squared correlations of every column of z (n,) or (n, m) with d (n,)."""
-    lengths = (z**2).sum(axis=0) * float(d @ d)
-    return np.where(lengths > 0, (d @ z) ** 2 / np.where(lengths > 0, lengths, 1.0), 0.0)[()]
-
-
-def _importance(
-    data: IVData,
-    target: FloatArray,
-    own: FloatArray,
-    split: Split,
-    probes: list[_Probe],
-    names: list[str],
-    folds: list[str],
-) -> pd.DataFrame:
-    rows = np.concatenate([probe.rows for probe in probes])
-    cell = split.cell[rows]
-    d = _partialled(data, target[rows], None, rows)
-    inside = _partialled(data, target[rows], cell, rows)
-    base = _partialled(data, own[rows], cell, rows)
-    shuffled = np.concatenate([probe.shuffled for probe in probes], axis=2)
-    flat = _partialled(data, shuffled.reshape(-1, len(rows)).T, cell, rows)
-
-    def lost(chosen: Any, outcome: FloatArray) -> FloatArray:
-        left = _squared_correlation(flat[chosen], outcome[chosen]).reshape(shuffled.shape[:2])
-        return np.asarray(_squared_correlation(base[chosen], outcome[chosen]) - left)
-
-    drops = lost(slice(None), d)
-    table = pd.DataFrame({"importance": drops.mean(axis=1)}, names)
-    several = drops.shape[1] > 1
-    table["sd"] = drops.std(axis=1, ddof=1) if several else np.nan
-    for k, fold in enumerate(folds):
-        table[fold] = lost(cell == k, inside).mean(axis=1)
-    return table.sort_values("importance", ascending=False, kind="stable")
-
-
-def _curves(probes: list[_Probe], instruments: tuple[str, ...], folds: list[str]) -> pd.DataFrame:
-    pieces = []
-    for j, name in enumerate(instruments):
-        values = np.column_stack([probe.curves[j] for probe in probes])
-        values = values - values.mean(axis=0)
-        piece = pd.DataFrame(values, columns=folds)
-        piece.insert(0, "mean", values.mean(axis=1))
-        piece.insert(0, "value", probes[0].grids[j])
-        piece.insert(0, "instrument", name)
-        pieces.append(piece)
-    return pd.concat(pieces, ignore_index=True)
-
-
-def _bins(z: FloatArray, d: FloatArray) -> pd.DataFrame:
-    pieces = [rows for rows in np.array_split(np.argsort(z, kind="stable"), BINS) if len(rows) > 1]
-    return pd.DataFrame(
-        {
-            "predicted": [float(z[rows].mean()) for rows in pieces],
-            "actual": [float(d[rows].mean()) for rows in pieces],
-            "std_error": [float(d[rows].std(ddof=1) / np.sqrt(len(rows))) for rows in pieces],
-        }
-    )

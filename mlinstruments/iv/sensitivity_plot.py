@@ -11,7 +11,7 @@ from mlinstruments._core.drawing import BLUE, GREEN, GREY, ORANGE, pyplot
 from .confidence_set import ConfidenceSet
 
 if TYPE_CHECKING:
-    from .sensitivity import ExclusionBounds
+    from .exclusion_sets import ExclusionBounds
 
 # Sets by closed form are quick; those of several instruments are inverted by bisection.
 POINTS_QUICK, POINTS_SLOW = 81, 11

@@ -11,7 +11,7 @@ from sklearn.tree import DecisionTreeRegressor
 
 from mlinstruments import MLIV, TSLS, explain_first_stage
 from mlinstruments._core.exceptions import InputError
-from mlinstruments.iv import explain
+from mlinstruments.iv import explain_probe
 from mlinstruments.learning import Boosting, Ridge, Series
 from tests.designs import FAST, strong
 from tests.tolerances import IDENTITY, ROUNDING
@@ -81,7 +81,7 @@ def test_folds_agree_about_a_signal_and_not_about_noise(explained):
 
 def test_bins_are_means_given_the_covariates(explained):
     _, found = explained
-    assert len(found.bins) == explain.BINS
+    assert len(found.bins) == explain_probe.BINS
     assert found.bins["predicted"].is_monotonic_increasing
     slope = np.polyfit(found.bins["predicted"], found.bins["actual"], 1)[0]
     assert 0.8 < slope < 1.3
@@ -203,6 +203,25 @@ def test_categories_and_missing_values():
     assert found.importance["importance"].notna().all()
 
 
+def test_folds_of_blocks_and_repeats_are_those_of_the_fit():
+    design = strong(n=300, seed=5)
+    model = MLIV(Ridge(0.01), n_folds=3, n_repeats=2, repeat_blocks=12)
+    res, found = model.fit(*design.data), explain_first_stage(model, *design.data)
+    first = res.splits.query("repeat == 0")["partial_r2"].iloc[0]
+    assert found.partial_r2 == pytest.approx(first, rel=0.01)
+
+
+def test_a_learner_that_finds_nothing_is_said_to():
+    class Nothing(DecisionTreeRegressor):
+        def predict(self, X):
+            return np.zeros(len(X))
+
+    found = explain_first_stage(MLIV(Nothing()), *data(n=200))
+    assert found.partial_r2 == 0
+    assert (found.importance["importance"] == 0).all()
+    assert "some have learned nothing" in str(found)
+
+
 def test_several_endogenous_are_explained_one_at_a_time():
     design = strong(n=240, d=2, seed=3)
     for name in ("d1", "d2"):
@@ -214,7 +233,7 @@ def test_several_endogenous_are_explained_one_at_a_time():
 
 
 def test_large_inputs_are_sampled(monkeypatch):
-    monkeypatch.setattr(explain, "MOST_NUMBERS", 20_000)
+    monkeypatch.setattr(explain_probe, "MOST_NUMBERS", 20_000)
     found = explain_first_stage(MLIV(FAST, n_folds=2), *data())
     assert found.importance["importance"].idxmax() in {"wave", "a", "b"}
 
