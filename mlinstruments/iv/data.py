@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -208,6 +208,22 @@ class IVData:
         pieces = {role: piece.expanded(kept) for role, piece in read.items()} | others
         checks.check_columns(pieces)
         return _assemble(pieces, index, takes_missing, missing)
+
+    def taken(self, rows: IntArray) -> IVData:
+        """Some of the kept rows, in increasing order, as if the others had been dropped."""
+        kept = np.zeros_like(self.kept)
+        kept[np.flatnonzero(self.kept)[rows]] = True
+        weights = None if self.weights is None else check_weights(self.weights[rows])
+        return replace(
+            self,
+            y=self.y[rows],
+            D=self.D[rows],
+            X=self.X[rows],
+            W=replace(self.W, values=self.W.values[rows]),
+            weights=weights,
+            clusters=tuple(encode_labels(codes[rows]) for codes in self.clusters),
+            kept=kept,
+        )
 
     def on_input_index(
         self, values: AnyArray, columns: tuple[str, ...] | str | None = None

@@ -24,7 +24,7 @@ class LinearFit:
     resids : array, shape (n,)
         Not weighted.
     kappa : float
-        0 OLS, 1 2SLS, otherwise LIML's.
+        0 OLS, 1 2SLS, otherwise LIML's or Fuller's.
     spec : CovarianceSpec
         With the bandwidth that was used.
     """
@@ -44,6 +44,7 @@ def kclass(
     spec: CovarianceSpec,
     weights: FloatArray | None = None,
     kappa: float | None = 1.0,
+    fuller: float = 0.0,
 ) -> LinearFit:
     """Estimate y = X b + D t by the k-class with excluded instruments Z.
 
@@ -61,6 +62,8 @@ def kclass(
         Analytic weights with mean one.
     kappa : float, optional
         The k-class parameter; None computes LIML's.
+    fuller : float
+        Over the degrees of freedom n - p - q, subtracted from LIML's.
 
     Returns
     -------
@@ -68,14 +71,15 @@ def kclass(
 
     References
     ----------
-    Theil (1958); Anderson and Rubin (1949), doi:10.1214/aoms/1177730090.
+    Theil (1958); Anderson and Rubin (1949), doi:10.1214/aoms/1177730090; Fuller (1977),
+    doi:10.2307/1912683.
     """
     p, d, q = X.shape[1], D.shape[1], Z.shape[1]
     factor = triangular_factor([X, D, Z, y], weights)
     exog, endog = factor[:, :p], factor[:, p : p + d]
     instruments, outcome = factor[:, p + d : p + d + q], factor[:, -1]
     if kappa is None:
-        kappa = liml_kappa(outcome, exog, endog, instruments)
+        kappa = liml_kappa(outcome, exog, endog, instruments) - fuller / (len(y) - p - q)
     first_stage = np.zeros((p + q, d))
     if d:
         first_stage = least_squares(np.hstack([exog, instruments]), endog)

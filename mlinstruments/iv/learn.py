@@ -9,7 +9,7 @@ import numpy as np
 from mlinstruments._core.exceptions import InputError
 from mlinstruments._core.linalg import has_constant, residuals
 from mlinstruments._core.typing import FloatArray
-from mlinstruments.learning.base import Engine, Learner, LeaveOneOutEngine
+from mlinstruments.learning.base import ClusteredLearner, Engine, Learner, LeaveOneOutEngine
 from mlinstruments.learning.crossfit import cross_fit
 from mlinstruments.learning.features import Features
 from mlinstruments.learning.folds import Split
@@ -59,13 +59,18 @@ def bind(
     constant = np.ones((data.nobs, 1))
     if covariates == "linear":
         controls = data.X if has_constant(data.X) else np.hstack([constant, data.X])
-        return _checked(learner.prepare(data.W, controls, data.weights), learner, loo), None
+        return _checked(_prepared(learner, data.W, controls, data), learner, loo), None
     exog = exog_features(data)
-    engine = learner.prepare(data.W.joined(exog), constant, data.weights)
-    _checked(engine, learner, loo)
+    engine = _checked(_prepared(learner, data.W.joined(exog), constant, data), learner, loo)
     if covariates == "unconstrained" or not exog.names:
         return engine, None
-    return engine, learner.prepare(exog, constant, data.weights)
+    return engine, _prepared(learner, exog, constant, data)
+
+
+def _prepared(learner: Learner, inputs: Features, controls: FloatArray, data: IVData) -> Engine:
+    if isinstance(learner, ClusteredLearner):
+        return learner.prepare_clustered(inputs, controls, data.weights, data.clusters)
+    return learner.prepare(inputs, controls, data.weights)
 
 
 def _checked(engine: Engine, learner: Learner, loo: bool) -> Engine:

@@ -41,9 +41,9 @@ class MLIV(BaseEstimator):  # type: ignore[misc]
     Parameters
     ----------
     learner : str, learner or scikit-learn regressor
-        ``"boosting"`` (LightGBM with the covariates profiled out), ``"series"``, ``"ridge"``,
-        ``"ols"``, a configured :class:`~mlinstruments.learning.Boosting` or the like, or any
-        scikit-learn regressor.
+        ``"boosting"`` (LightGBM with the covariates profiled out), ``"series"``, ``"kernel"``,
+        ``"ridge"``, ``"lasso"``, ``"ols"``, a configured
+        :class:`~mlinstruments.learning.Boosting` or the like, or any scikit-learn regressor.
     covariates : {"linear", "recentred", "unconstrained"}
         What the first stage may do with X, and so what is assumed. ``"linear"``: E[U|W] = 0 and
         E[XU] = 0, as for 2SLS. ``"recentred"``: g(W, X) - E[g(W, X) | X], which needs E[U|W,X] = 0.

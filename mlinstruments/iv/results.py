@@ -62,7 +62,11 @@ class IVResults(Printed):
     first_stage : FirstStage, optional
         Strength of the instruments; None for OLS.
     kappa : float
-        The k-class parameter.
+        The k-class parameter; missing where the estimator is of another kind.
+    learner : str
+        How the first stage was fitted, in words; empty for OLS.
+    weak : str
+        Empty, or why no estimate is given.
     direct_effects : DirectEffectMoments, optional
         What :func:`mlinstruments.exclusion_bounds` needs, where it is kept.
 
@@ -94,6 +98,8 @@ class IVResults(Printed):
     ar: tuple[ARKind, ...]
     first_stage: FirstStage | None
     kappa: float
+    learner: str
+    weak: str
     direct_effects: DirectEffectMoments | None = field(default=None, kw_only=True)
     _learned: ClassVar[bool] = False
 
@@ -230,6 +236,10 @@ class IVResults(Printed):
             raise InputError(
                 f"tF intervals need a single instrument; {self.method} uses {q}: use method='ar'."
             )
+        if not abs(self.kappa - 1) < 1e-6:
+            raise InputError(
+                f"tF intervals are for the t ratio of 2SLS, not of {self.method}: use method='ar'."
+            )
         f, name = float(self.first_stage.f.iloc[0]), self.endog[0]
         low, high = tf_interval(f, float(self.params[name]), float(self.std_errors[name]), level)
         return pd.DataFrame({"lower": [low], "upper": [high]}, index=[name])
@@ -268,19 +278,26 @@ class IVResults(Printed):
     def _facts(self) -> list[Fact]:
         clusters = dict(zip(self.cluster_names, self.n_clusters, strict=True))
         facts = sample_facts(self.nobs, self.cov_label, clusters, self.weighted)
+        if self.learner not in ("", "linear") and not self._learned:
+            facts.append(("First stage", self.learner))
         if self.first_stage is not None:
             facts += strength_facts(self.first_stage, self._learned)
         return facts + self._ar_facts()
 
+    @property
+    def _joint_only(self) -> bool:
+        """Whether Anderson-Rubin tests have no sets for single coefficients."""
+        return bool(self.ar) and self.ar[0].joint_only
+
     def _ar_facts(self) -> list[Fact]:
         if not self.ar:
             return []
-        if len(self.endog) > 2:
+        if self._joint_only:
             return [("AR 95%", f"{JOINT_ONLY}, by anderson_rubin(value)")]
         return ar_facts(self.conf_int(method="ar"))
 
     def _notes(self) -> tuple[str, ...]:
-        return ()
+        return (f"No estimate: {self.weak}",) if self.weak else ()
 
     def plot(self, ax: Any = None) -> Any:
         """Estimates with Wald and Anderson-Rubin intervals (needs the ``plot`` extra).

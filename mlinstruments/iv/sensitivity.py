@@ -99,7 +99,7 @@ def exclusion_bounds(
         spread=pd.Series(kept.spread, kept.names),
         line=kept.line,
         critical=float(reference.ppf((1 + level) / 2)),
-        weak=kept.weak or getattr(res, "weak", ""),
+        weak=kept.weak or res.weak,
         moments=anderson_rubin.silent(chosen) if kept.weak else chosen,
     )
 

@@ -3,5 +3,7 @@
 from .adapters import SklearnLearner
 from .boosting import Boosting
 from .gram import OLS, Ridge, Series
+from .kernel import Kernel
+from .lasso import Lasso
 
-__all__ = ["OLS", "Boosting", "Ridge", "Series", "SklearnLearner"]
+__all__ = ["OLS", "Boosting", "Kernel", "Lasso", "Ridge", "Series", "SklearnLearner"]

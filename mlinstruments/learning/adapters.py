@@ -16,8 +16,17 @@ from .base import FoldFit, FoldTask, Learner, seed_int
 from .boosting import Boosting
 from .features import Features
 from .gram import OLS, Ridge, Series
+from .kernel import Kernel
+from .lasso import Lasso
 
-NAMED: dict[str, type[Any]] = {"boosting": Boosting, "series": Series, "ridge": Ridge, "ols": OLS}
+NAMED: dict[str, type[Any]] = {
+    "boosting": Boosting,
+    "series": Series,
+    "kernel": Kernel,
+    "ridge": Ridge,
+    "lasso": Lasso,
+    "ols": OLS,
+}
 
 
 def as_learner(learner: Any) -> Learner:
@@ -26,8 +35,8 @@ def as_learner(learner: Any) -> Learner:
     Parameters
     ----------
     learner : str, Learner or scikit-learn regressor
-        ``"boosting"``, ``"series"``, ``"ridge"``, ``"ols"``, one of the package's own
-        configurations, or anything with scikit-learn's ``fit`` and ``predict``.
+        ``"boosting"``, ``"series"``, ``"kernel"``, ``"ridge"``, ``"lasso"``, ``"ols"``, one of the
+        package's own configurations, or anything with scikit-learn's ``fit`` and ``predict``.
 
     Examples
     --------

@@ -148,6 +148,21 @@ class Learner(Protocol):
         ...
 
 
+@runtime_checkable
+class ClusteredLearner(Protocol):
+    """A configuration that makes use of clusters beyond keeping them whole."""
+
+    def prepare_clustered(
+        self,
+        features: Features,
+        controls: FloatArray,
+        weights: FloatArray | None,
+        clusters: tuple[IntArray, ...],
+    ) -> Engine:
+        """Bind to inputs and none, one or two ways of clustering, as codes from 0."""
+        ...
+
+
 def seed_int(seed: np.random.SeedSequence) -> int:
     """A seed as the non-negative 31-bit integer that learners take."""
     return int(seed.generate_state(1)[0] >> 1)

@@ -7,21 +7,22 @@ the residualised dictionary, so a grid of penalties costs one eigendecomposition
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from scipy import linalg
 
 from mlinstruments._core.exceptions import InputError
 from mlinstruments._core.grams import CONDITION_LIMIT
-from mlinstruments._core.linalg import RANK_TOLERANCE, Annihilator
+from mlinstruments._core.linalg import RANK_TOLERANCE
 from mlinstruments._core.typing import BoolArray, FloatArray, IntArray
 
-from .base import CrossFit, FoldFit, FoldTask, describe, seed_int
+from .base import CrossFit, FoldFit, FoldTask, describe
+from .bound import BoundDictionary
 from .features import Features
 from .folds import Split
-from .gram_splits import Basis, Blocks, basis_of, blocks_of, coefficients, fits_in_memory, predict
+from .gram_splits import PartFits, PartGrams, basis_of_splits, fit_blocks
 from .leave_one_out import leave_one_out
+from .ridge_path import ridge_parts
 from .series import series_dictionary
 
 # Penalties tried where none is given, each relative to the number of training rows.
@@ -50,7 +51,7 @@ class Ridge:
     penalty: float | None = None
 
     def __post_init__(self) -> None:
-        _check_penalty(self.penalty)
+        check_penalty(self.penalty)
 
     @property
     def label(self) -> str:
@@ -126,7 +127,7 @@ class Series:
     max_columns: int = 250
 
     def __post_init__(self) -> None:
-        _check_penalty(self.penalty)
+        check_penalty(self.penalty)
         if self.knots < 2:
             raise InputError(f"a spline needs at least 2 knots; got {self.knots}.")
 
@@ -160,6 +161,8 @@ class GramEngine:
     weights : array, shape (n,), or None
     penalty : float or None
         None to choose it in each training part.
+    common_scale : bool
+        Keep the relative sizes of the columns.
     """
 
     linear_in_target = True
@@ -170,25 +173,14 @@ class GramEngine:
         controls: FloatArray,
         weights: FloatArray | None,
         penalty: float | None,
+        common_scale: bool = False,
     ) -> None:
-        self._dictionary = dictionary
-        self._controls = controls
-        self._weights = weights
+        self._bound = BoundDictionary(dictionary, controls, weights, common_scale)
         self._penalty = penalty
-
-    @cached_property
-    def _location(self) -> tuple[FloatArray, FloatArray]:
-        """Mean and standard deviation of every column, weights apart."""
-        scale = self._dictionary.std(axis=0)
-        return self._dictionary.mean(axis=0), np.where(scale > 0, scale, 1.0)
-
-    def _standard(self, rows: IntArray) -> FloatArray:
-        mean, scale = self._location
-        return (self._dictionary[rows] - mean) / scale
 
     def fit(self, task: FoldTask) -> FoldFit:
         """Solve for each target and part, and predict the rows asked for."""
-        out = self._standard(task.out)
+        out = self._bound.standard(task.out)
         penalties = np.stack([self._penalties(task, rows) for rows in task.parts], axis=1)
         predictions = np.stack(
             [
@@ -205,44 +197,16 @@ class GramEngine:
         seeds: list[list[np.random.SeedSequence]],
         share_tuning: bool,
     ) -> CrossFit | None:
-        """The same for every cell of splits made of the same blocks, from one pass over the rows.
-
-        None where a training part has fewer rows than columns, or Gram matrices do not fit into
-        memory: cells one by one are better then.
-        """
+        """The same for all cells of splits made of the same blocks, from one pass over the rows."""
         tuned = self._penalty is None
-        if tuned and any(split.tune is None for split in splits):
+        basis = basis_of_splits(self._bound, targets, splits, tuned, rotated=True)
+        if basis is None or (self._penalty == 0 and basis.condition > CONDITION_LIMIT):
             return None
-        blocks = blocks_of(splits, tuned)
-        m, t = self._dictionary.shape[1], targets.shape[1]
-        width = m + self._controls.shape[1] + t + 1
-        sizes = np.bincount(blocks.code)
-        fewest = min(int((training @ sizes).min()) for training in blocks.training)
-        needed = max(m, self._fewest_rows())
-        if fewest < needed or not fits_in_memory(blocks, width):
-            return None
-        location = None if self._weights is None else self._location
-        basis = basis_of(
-            self._dictionary, self._controls, targets, self._weights, location, blocks.code
-        )
-        if self._penalty == 0 and basis.eigenvalues[0] * CONDITION_LIMIT < basis.eigenvalues[-1]:
-            return None
-        fits = [
-            coefficients(basis, training, self._penalty, PENALTIES, share_tuning)
-            for training in blocks.training
-        ]
-        predictions = self._predict(basis, blocks, [found for found, _, _ in fits])
-        most = max(len(chosen) for _, chosen, _ in fits)
-        tuning = np.full((len(splits), most, t, fits[0][1].shape[1]), np.nan)
-        for r, (_, chosen, accurate) in enumerate(fits):
-            tuning[r, : len(chosen)] = np.swapaxes(chosen, 1, 2)
-            for cell in np.flatnonzero(~accurate):
-                seed = seeds[r][cell]
-                task = FoldTask.of_cell(targets, splits[r], int(cell), seed, share_tuning)
-                fit = self.fit(task)
-                predictions[r][:, :, task.out] = fit.predictions
-                tuning[r, cell] = fit.tuning
-        return CrossFit(predictions, tuning)
+
+        def solve_parts(parts: PartGrams) -> PartFits:
+            return ridge_parts(parts, self._penalty, PENALTIES, share_tuning)
+
+        return fit_blocks(basis, solve_parts, self.fit, targets, seeds, share_tuning)
 
     def leave_one_out(self, targets: FloatArray) -> tuple[FloatArray, float]:
         """Every row predicted from all others, less the controls, shape (t, n); and the penalty."""
@@ -251,58 +215,24 @@ class GramEngine:
                 "n_folds='loo' needs a given penalty, as in Ridge(penalty=0.1) or OLS(): there are"
                 " as many training parts as rows, and in each one would have to be chosen."
             )
-        standard = self._standard(np.arange(len(targets)))
-        found = leave_one_out(standard, self._controls, targets, self._weights, self._penalty)
+        bound = self._bound
+        standard = bound.standard(np.arange(len(targets)))
+        found = leave_one_out(standard, bound.controls, targets, bound.weights, self._penalty)
         return found, self._penalty
 
-    def _predict(self, basis: Basis, blocks: Blocks, found: list[FloatArray]) -> FloatArray:
-        """Predictions (splits, t, parts, n) from coefficients (cells, parts, m, t) by split."""
-        parts, m, t = found[0].shape[1:]
-        flat = [np.transpose(b, (0, 2, 3, 1)).reshape(len(b), m, t * parts) for b in found]
-        if len(found) == 1:
-            groups, wide = blocks.cell[0][blocks.code], flat[0]
-        else:
-            groups = blocks.code
-            wide = np.concatenate(
-                [b[cell] for b, cell in zip(flat, blocks.cell, strict=True)], axis=2
-            )
-        values = predict(self._dictionary, basis.mean, groups, wide)
-        return values.reshape(len(found), t, parts, -1)
-
-    def _fewest_rows(self) -> int:
-        """Rows that let a penalty be judged: more than the controls take up."""
-        return int(self._controls.shape[1]) + 2
-
     def _penalties(self, task: FoldTask, rows: IntArray) -> FloatArray:
-        # Each part is tuned on its own rows: were the halves to tune each other, the penalty
-        # would be light just where they agree by chance, and their agreement no measure of signal.
         m = task.targets.shape[1]
         if self._penalty is not None:
             return np.full(m, self._penalty)
         first, second = (
-            self._normal_equations(task.targets, side) for side in self._sides(task, rows)
+            self._normal_equations(task.targets, side) for side in self._bound.sides(task, rows)
         )
         errors = first.path_errors(second) + second.path_errors(first)
         chosen = PENALTIES[errors.argmin(axis=0)]
         return np.full(m, chosen[0]) if task.share_tuning else chosen
 
-    def _sides(self, task: FoldTask, rows: IntArray) -> list[IntArray]:
-        if task.tune is not None:
-            sides = [rows[task.tune[rows] == side] for side in (0, 1)]
-            if min(map(len, sides)) >= self._fewest_rows():
-                return sides
-        order = np.random.default_rng(seed_int(task.seed)).permutation(rows)
-        return np.array_split(order, 2)
-
     def _normal_equations(self, targets: FloatArray, rows: IntArray) -> NormalEquations:
-        weights = None if self._weights is None else self._weights[rows]
-        controls = Annihilator.of(self._controls, self._weights, rows)
-        dictionary = controls.residualise(self._standard(rows))
-        outcome = controls.residualise(targets[rows])
-        if weights is not None:
-            root = np.sqrt(weights)[:, None]
-            dictionary, outcome = root * dictionary, root * outcome
-        return NormalEquations(dictionary, outcome)
+        return NormalEquations(*self._bound.residualised(targets, rows))
 
 
 class NormalEquations:
@@ -363,6 +293,6 @@ class NormalEquations:
         return values[kept], self._dictionary.T @ (left[:, kept] / np.sqrt(values[kept]))
 
 
-def _check_penalty(penalty: float | None) -> None:
+def check_penalty(penalty: float | None) -> None:
     if penalty is not None and not penalty >= 0:
         raise InputError(f"penalty must be 0 or more; got {penalty!r}.")

@@ -1,4 +1,4 @@
-"""Ridge on every cell of many splits from one pass over the rows.
+"""Learners linear in a dictionary, on every cell of many splits, from one pass over the rows.
 
 Splits made of blocks of rows need of each block only its Gram matrix. Training parts, halves and
 the sides that penalties are chosen on are sums of blocks.
@@ -6,6 +6,7 @@ the sides that penalties are chosen on are sums of blocks.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,8 +23,10 @@ from mlinstruments._core.grams import (
 from mlinstruments._core.projection import Projector
 from mlinstruments._core.typing import BoolArray, FloatArray, IntArray
 
+from .base import CrossFit, FoldFit, FoldTask
+from .bound import BoundDictionary
 from .folds import Split
-from .ridge_path import path_errors, solve
+from .split_blocks import Blocks, blocks_of
 
 # Gram matrices may take this many bytes; beyond it cells are fitted one by one.
 MEMORY = 1 << 30
@@ -33,131 +36,158 @@ CANCELLED = 1e-9
 
 
 @dataclass(frozen=True)
-class Blocks:
-    """Splits in terms of the blocks they consist of.
-
-    Parameters
-    ----------
-    code : int array, shape (n,)
-        Block of each row.
-    cell : int array, shape (R, B)
-        Cell of each block in each split.
-    training : list of bool arrays, each (cells, parts, sides, B)
-        For each split, which blocks train a cell; one side where no tuning value is to be chosen.
-    """
-
-    code: IntArray
-    cell: IntArray
-    training: list[BoolArray]
-
-
-def blocks_of(splits: list[Split], tuned: bool) -> Blocks:
-    """Blocks of a single split, or those that several were made of."""
-    code = splits[0].blocks
-    if code is None:
-        code = _own_blocks(splits[0], tuned)
-    first = np.zeros(int(code.max()) + 1, dtype=np.int64)
-    first[code[::-1]] = np.arange(len(code))[::-1]
-    cells = np.stack([split.cell[first] for split in splits])
-    training = [_training(split, first, tuned) for split in splits]
-    return Blocks(code, cells, training)
-
-
-def _own_blocks(split: Split, tuned: bool) -> IntArray:
-    """Rows that share fold, half and side, numbered without gaps."""
-    code = split.cell
-    for sides in (split.half, split.tune if tuned else None):
-        if sides is not None:
-            code = 2 * code + sides
-    number = np.cumsum(np.bincount(code) > 0) - 1
-    return np.asarray(number[code])
-
-
-def _training(split: Split, first: IntArray, tuned: bool) -> BoolArray:
-    cell, n_cells = split.cell[first], split.n_cells
-    outside = np.ones((n_cells, len(first)), dtype=bool)
-    if n_cells > 1:
-        example = np.zeros(n_cells, dtype=np.int64)
-        example[cell] = first
-        for fold in split.folds:
-            outside &= fold[example][:, None] != fold[first][None, :]
-    halves = np.ones((1, len(first)), dtype=bool)
-    if split.half is not None and n_cells > 1:
-        halves = split.half[first] == np.arange(2)[:, None]
-    sides = np.ones((1, len(first)), dtype=bool)
-    if tuned:
-        assert split.tune is not None
-        sides = split.tune[first] == np.arange(2)[:, None]
-    return np.asarray(outside[:, None, None] & halves[None, :, None] & sides[None, None])
-
-
-@dataclass(frozen=True)
 class Basis:
-    """The dictionary standardised, less its regression on the controls, along its eigenvectors.
+    """The dictionary standardised and less its regression on the controls on all rows.
 
     Parameters
     ----------
+    bound : BoundDictionary
+    splits : list of Split
+    blocks : Blocks
     products : array, shape (B, c + m + t, c + m + t)
         Gram matrices by block of [controls, dictionary in this basis, targets].
     rows : int array, shape (B,)
         Rows in each block.
     mean : array, shape (m,)
         Of the dictionary's columns as they came.
-    m, c : int
-        Columns of the dictionary and of the controls.
-    eigenvalues : array, shape (m,)
-        Of the Gram matrix of all rows, ascending.
+    c : int
+        Columns of the controls.
+    condition : float
+        Condition number of the dictionary's Gram matrix on all rows.
     back : array, shape (m, m)
         Coefficients in this basis to coefficients of the columns as they came.
     """
 
+    bound: BoundDictionary
+    splits: list[Split]
+    blocks: Blocks
     products: FloatArray
     rows: IntArray
     mean: FloatArray
-    m: int
     c: int
-    eigenvalues: FloatArray
+    condition: float
     back: FloatArray
 
 
-def basis_of(
-    dictionary: FloatArray,
-    controls: FloatArray,
-    targets: FloatArray,
-    weights: FloatArray | None,
-    location: tuple[FloatArray, FloatArray] | None,
-    code: IntArray,
-) -> Basis:
-    """One pass over the rows, and a change of basis.
+@dataclass(frozen=True)
+class PartGrams:
+    """What a learner needs of P training parts, controls partialled out in each.
 
-    Targets are not shifted: held-out ones would then reach training parts by rounding.
-    ``location`` gives mean and standard deviation of the dictionary where weights are not to enter
-    them; by default they come from the same pass.
+    Parameters
+    ----------
+    gram : array, shape (P, m, m)
+        Of the dictionary, in the units of its penalty.
+    cross : array, shape (P, m, t)
+        Of the dictionary and the targets.
+    squares : array, shape (P, t)
+        Of the targets.
+    rows : int array, shape (P,)
+    sides : PartGrams or None
+        Of the two sides of every part, 2 P in all, first and second in turn; None where no tuning
+        value is to be chosen.
     """
-    m = dictionary.shape[1]
-    columns = [dictionary, *_orthogonal(controls), targets]
-    rough = rough_location([dictionary])[0]
+
+    gram: FloatArray
+    cross: FloatArray
+    squares: FloatArray
+    rows: IntArray
+    sides: PartGrams | None
+
+    def at(self, chosen: IntArray) -> PartGrams:
+        """Some of the parts, without their sides."""
+        gram, cross, squares = self.gram[chosen], self.cross[chosen], self.squares[chosen]
+        return PartGrams(gram, cross, squares, self.rows[chosen], None)
+
+
+@dataclass(frozen=True)
+class PartFits:
+    """Fits on P training parts.
+
+    Parameters
+    ----------
+    coefficients : array, shape (P, m, t)
+    tuning : array, shape (P, t)
+    accurate : bool array, shape (P,)
+        Where False, the fit needs the rows.
+    """
+
+    coefficients: FloatArray
+    tuning: FloatArray
+    accurate: BoolArray
+
+
+def basis_of_splits(
+    bound: BoundDictionary, targets: FloatArray, splits: list[Split], tuned: bool, rotated: bool
+) -> Basis | None:
+    """One pass over the rows for splits made of the same blocks.
+
+    None where a training part has fewer rows than columns, or Gram matrices do not fit into memory,
+    or splits have no sides to choose tuning values on: cells one by one are better then.
+
+    Parameters
+    ----------
+    bound : BoundDictionary
+    targets : array, shape (n, t)
+    splits : list of Split
+    tuned : bool
+        Whether tuning values are to be chosen, so that sides must be kept apart.
+    rotated : bool
+        Whether columns may be mixed: eigenvectors of all rows make Gram matrices of random parts
+        nearly diagonal.
+    """
+    if tuned and any(split.tune is None for split in splits):
+        return None
+    blocks = blocks_of(splits, tuned)
+    width = bound.width + bound.controls.shape[1] + targets.shape[1] + 1
+    if blocks.fewest_rows < max(bound.width, bound.fewest_rows):
+        return None
+    if (blocks.cell.shape[1] + 3 * blocks.most_sums) * width**2 * 8 > MEMORY:
+        return None
+    return _basis(bound, targets, splits, blocks, rotated)
+
+
+def _basis(
+    bound: BoundDictionary,
+    targets: FloatArray,
+    splits: list[Split],
+    blocks: Blocks,
+    rotated: bool,
+) -> Basis:
+    m = bound.width
+    columns = [bound.columns, *_orthogonal(bound.controls), targets]
     others = sum(part.shape[1] for part in columns[1:])
-    shift = np.concatenate([rough, np.zeros(others)])
-    collected = GramAccumulator(int(code.max()) + 1, shift, np.ones(m + others))
-    collected.add(columns, code, weights)
+    # Targets are not shifted: held-out ones would then reach training parts by rounding.
+    shift = np.concatenate([rough_location([bound.columns])[0], np.zeros(others)])
+    collected = GramAccumulator(blocks.cell.shape[1], shift, np.ones(m + others))
+    collected.add(columns, blocks.code, bound.weights)
     grams = collected.result()
-    mean, deviation = _moments(grams, dictionary) if location is None else location
-    wide = np.concatenate([mean, np.zeros(others)]), np.concatenate([deviation, np.ones(others)])
+    same_moments = bound.weights is None and not bound.common_scale
+    mean, scale = _moments(grams, bound.columns) if same_moments else bound.location
+    wide = np.concatenate([mean, np.zeros(others)]), np.concatenate([scale, np.ones(others)])
     c = others - targets.shape[1]
     # Where all that controls fit is a mean, the constant in front of the columns does it.
     inside = np.arange(m + 1, m + 1 + c) if c else np.zeros(1, dtype=np.int64)
     phi = np.arange(1, m + 1)
-    standard = grams.total().rescaled(*wide)
-    total = standard.products[0]
+    total = grams.total().rescaled(*wide).products[0]
     slopes = np.linalg.pinv(total[np.ix_(inside, inside)], hermitian=True)
     values, vectors = np.linalg.eigh(partial_out(total, inside, phi))
+    if not rotated:
+        vectors = np.eye(m)
     change = np.eye(len(total))
     change[np.ix_(phi, phi)] = vectors
     change[np.ix_(inside, phi)] = -slopes @ total[np.ix_(inside, phi)] @ vectors
     order = np.concatenate([inside, phi, np.arange(m + 1 + c, len(total))])
-    turned = grams.turned(grams.change_to(*wide) @ change[:, order])
-    return Basis(turned, grams.rows, mean, m, len(inside), values, vectors / deviation[:, None])
+    return Basis(
+        bound,
+        splits,
+        blocks,
+        grams.turned(grams.change_to(*wide) @ change[:, order]),
+        grams.rows,
+        mean,
+        len(inside),
+        float(values[-1] / values[0]) if values[0] > 0 else float("inf"),
+        vectors / scale[:, None],
+    )
 
 
 def _orthogonal(controls: FloatArray) -> list[FloatArray]:
@@ -178,87 +208,72 @@ def _moments(grams: BlockGrams, dictionary: FloatArray) -> tuple[FloatArray, Flo
     return mean, np.where(deviation > 0, deviation, 1.0)
 
 
-def fits_in_memory(blocks: Blocks, columns: int) -> bool:
-    """Whether the Gram matrices of all blocks and of one split's training parts do."""
-    sums = max(int(np.prod(training.shape[:3])) for training in blocks.training)
-    return bool((blocks.cell.shape[1] + 3 * sums) * columns**2 * 8 <= MEMORY)
-
-
-def coefficients(
+def fit_blocks(
     basis: Basis,
-    training: BoolArray,
-    penalty: float | None,
-    penalties: FloatArray,
+    solve_parts: Callable[[PartGrams], PartFits],
+    fit: Callable[[FoldTask], FoldFit],
+    targets: FloatArray,
+    seeds: list[list[np.random.SeedSequence]],
     share_tuning: bool,
-) -> tuple[FloatArray, FloatArray, BoolArray]:
-    """Ridge coefficients of every cell of one split.
+) -> CrossFit:
+    """Fits and predictions of every cell of every split.
 
     Parameters
     ----------
     basis : Basis
-    training : bool array, shape (cells, parts, sides, B)
-    penalty : float, optional
-        None to choose among ``penalties`` (L,) where either side predicts the other best.
-    penalties : array, shape (L,)
+    solve_parts : callable
+        Fits training parts from their Gram matrices.
+    fit : callable
+        Fits a cell from its rows, where Gram matrices are not accurate enough.
+    targets : array, shape (n, t)
+    seeds : list of lists of SeedSequence
+        One for each cell of each split.
     share_tuning : bool
-        Choose on the first target, for all.
-
-    Returns
-    -------
-    coefficients : array, shape (cells, parts, m, t)
-        Of the columns as they came.
-    chosen : array, shape (cells, parts, t)
-        Penalties.
-    accurate : bool array, shape (cells,)
-        Where False, the coefficients need the rows.
     """
+    t, fits = targets.shape[1], []
+    for training in basis.blocks.training:
+        parts, safe = _part_grams(basis, training)
+        found = solve_parts(parts)
+        shape = training.shape[:2]
+        accurate = (safe & found.accurate).reshape(shape).all(axis=1)
+        b = (basis.back @ found.coefficients).reshape(*shape, -1, t)
+        fits.append((b, found.tuning.reshape(*shape, t), accurate))
+    predictions = _predict(basis, [b for b, _, _ in fits])
+    most = max(len(tuning) for _, tuning, _ in fits)
+    tuning = np.full((len(fits), most, t, fits[0][1].shape[1]), np.nan)
+    for r, (_, chosen, accurate) in enumerate(fits):
+        tuning[r, : len(chosen)] = np.swapaxes(chosen, 1, 2)
+        for cell in np.flatnonzero(~accurate):
+            seed = seeds[r][cell]
+            task = FoldTask.of_cell(targets, basis.splits[r], int(cell), seed, share_tuning)
+            alone = fit(task)
+            predictions[r][:, :, task.out] = alone.predictions
+            tuning[r, cell] = alone.tuning
+    return CrossFit(predictions, tuning)
+
+
+def _part_grams(basis: Basis, training: BoolArray) -> tuple[PartGrams, BoolArray]:
+    """Of all training parts of one split; and where controls may be partialled out of sums."""
     cells, parts, sides, B = training.shape
-    k = basis.products.shape[1]
+    P, k, c = cells * parts, basis.products.shape[1], basis.c
     belongs = training.reshape(-1, B).astype(float)
-    sums = (belongs @ basis.products.reshape(B, k * k)).reshape(cells * parts, sides, k, k)
-    rows = (belongs @ basis.rows).astype(np.int64).reshape(cells * parts, sides)
+    sums = (belongs @ basis.products.reshape(B, k * k)).reshape(P, sides, k, k)
+    rows = (belongs @ basis.rows).astype(np.int64).reshape(P, sides)
     whole = sums.sum(axis=1) if sides > 1 else sums[:, 0]
-    accurate = well_conditioned(whole[:, : basis.c, : basis.c])
-    t = k - basis.m - basis.c
-    if penalty is None:
-        chosen = _chosen(basis, sums, rows, penalties, share_tuning)
-    else:
-        chosen = np.full((cells * parts, t), penalty)
-    gram, cross = _residual(basis, whole)
-    found = np.zeros((cells * parts, basis.m, t))
-    for i in range(cells * parts):
-        b = solve(gram[i], cross[i], int(rows[i].sum()), chosen[i])
-        if b is None:
-            accurate[i] = False
-        else:
-            found[i] = b
-    shape = (cells, parts, basis.m, t)
-    every = np.asarray(accurate.reshape(cells, parts).all(axis=1))
-    return (basis.back @ found).reshape(shape), chosen.reshape(cells, parts, t), every
+    apart = None
+    if sides > 1:
+        apart = _without_controls(basis, sums.reshape(-1, k, k), rows.ravel(), None)
+    found = _without_controls(basis, whole, rows.sum(axis=1), apart)
+    return found, well_conditioned(whole[:, :c, :c])
 
 
-def _chosen(
-    basis: Basis,
-    sums: FloatArray,
-    rows: IntArray,
-    penalties: FloatArray,
-    share_tuning: bool,
-) -> FloatArray:
-    gram, cross = _residual(basis, sums)
-    t = cross.shape[-1]
-    if share_tuning:
-        cross = cross[..., :1]
-    errors = path_errors(
-        gram[:, 0], cross[:, 0], rows[:, 0], gram[:, 1], cross[:, 1], penalties
-    ) + path_errors(gram[:, 1], cross[:, 1], rows[:, 1], gram[:, 0], cross[:, 0], penalties)
-    chosen = penalties[errors.argmin(axis=1)]
-    return np.asarray(np.broadcast_to(chosen, (len(chosen), t)) if share_tuning else chosen)
-
-
-def _residual(basis: Basis, products: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Gram matrices of the dictionary and its products with the targets, less the controls."""
-    left = partial_out(products, np.arange(basis.c), np.arange(basis.c, products.shape[-1]))
-    return left[..., : basis.m, : basis.m], left[..., : basis.m, basis.m :]
+def _without_controls(
+    basis: Basis, products: FloatArray, rows: IntArray, sides: PartGrams | None
+) -> PartGrams:
+    m, c = basis.bound.width, basis.c
+    left = partial_out(products, np.arange(c), np.arange(c, products.shape[-1]))
+    squares = np.diagonal(left[:, m:, m:], axis1=1, axis2=2)
+    return PartGrams(left[:, :m, :m], left[:, :m, m:], squares, rows, sides)
 
 
 def well_conditioned(inside: FloatArray) -> BoolArray:
@@ -268,6 +283,20 @@ def well_conditioned(inside: FloatArray) -> BoolArray:
     values = np.linalg.eigvalsh(inside * unit[:, :, None] * unit[:, None, :])
     doubtful = (values > ZERO_EIGENVALUE) & (values * CONDITION_LIMIT < values[:, -1:])
     return np.asarray(~doubtful.any(axis=1))
+
+
+def _predict(basis: Basis, found: list[FloatArray]) -> FloatArray:
+    """Predictions (splits, t, parts, n) from coefficients (cells, parts, m, t) by split."""
+    parts, m, t = found[0].shape[1:]
+    blocks = basis.blocks
+    flat = [np.transpose(b, (0, 2, 3, 1)).reshape(len(b), m, t * parts) for b in found]
+    if len(found) == 1:
+        groups, wide = blocks.cell[0][blocks.code], flat[0]
+    else:
+        groups = blocks.code
+        wide = np.concatenate([b[cell] for b, cell in zip(flat, blocks.cell, strict=True)], axis=2)
+    values = predict(basis.bound.columns, basis.mean, groups, wide)
+    return values.reshape(len(found), t, parts, -1)
 
 
 def predict(

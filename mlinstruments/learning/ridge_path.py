@@ -12,15 +12,65 @@ from scipy.linalg import lapack
 from mlinstruments._core.grams import CONDITION_LIMIT
 from mlinstruments._core.typing import BoolArray, FloatArray, IntArray
 
+from .gram_splits import PartFits, PartGrams
+
 # Below this many columns an eigendecomposition is cheaper than iterating.
 FEW_COLUMNS = 48
 # Relative error, in the norm of the preconditioner, at which a column counts as solved: ample to
-# compare penalties, which is all that the path is for.
-SOLVED = 1e-9
+# compare penalties, which is all that the path is for. Penalties whose errors differ by less than
+# the second number are compared again without iterating.
+SOLVED, TIED = 1e-9, 1e-7
 # An eigendecomposition costs what some thirty iterations do, so that slower systems take that.
 MOST_ITERATIONS = 30
 # Doubles worked on at a time: vectors of several systems that stay in the cache of one core.
 CACHED = 16_384
+
+
+def ridge_parts(
+    parts: PartGrams, penalty: float | None, penalties: FloatArray, share_tuning: bool
+) -> PartFits:
+    """Ridge on training parts.
+
+    Parameters
+    ----------
+    parts : PartGrams
+    penalty : float, optional
+        None to choose among ``penalties`` (L,) where either side predicts the other best.
+    penalties : array, shape (L,)
+    share_tuning : bool
+        Choose on the first target, for all.
+    """
+    P, _, t = parts.cross.shape
+    chosen = np.full((P, t), penalty, dtype=float)
+    if parts.sides is not None:
+        tried = slice(0, 1 if share_tuning else t)
+        errors = _errors_between_sides(parts.sides, tried, penalties, exact=False)
+        least, second = np.sort(errors, axis=1)[:, :2].swapaxes(0, 1)
+        close = np.flatnonzero((second - least <= TIED * np.abs(least)).any(axis=1))
+        if len(close):
+            both = np.concatenate([[2 * i, 2 * i + 1] for i in close])
+            sides = parts.sides.at(both)
+            errors[close] = _errors_between_sides(sides, tried, penalties, exact=True)
+        chosen[:] = penalties[errors.argmin(axis=1)]
+    found, accurate = np.zeros_like(parts.cross), np.ones(P, dtype=bool)
+    for i in range(P):
+        b = solve(parts.gram[i], parts.cross[i], int(parts.rows[i]), chosen[i])
+        accurate[i] = b is not None
+        if b is not None:
+            found[i] = b
+    return PartFits(found, chosen, accurate)
+
+
+def _errors_between_sides(
+    sides: PartGrams, tried: slice, penalties: FloatArray, exact: bool
+) -> FloatArray:
+    """Squared errors of either side on the other, added: (P, L, t) for 2 P sides."""
+    other = np.arange(len(sides.rows)) ^ 1
+    cross = sides.cross[..., tried]
+    errors = path_errors(
+        sides.gram, cross, sides.rows, sides.gram[other], cross[other], penalties, exact
+    )
+    return np.asarray(errors.reshape(-1, 2, *errors.shape[1:]).sum(axis=1))
 
 
 def path_errors(
@@ -30,6 +80,7 @@ def path_errors(
     other_gram: FloatArray,
     other_cross: FloatArray,
     penalties: FloatArray,
+    exact: bool = False,
 ) -> FloatArray:
     """Squared error on other rows at every penalty, less the squares of the targets themselves.
 
@@ -41,6 +92,8 @@ def path_errors(
     rows : int array, shape (S,)
         How many are trained on.
     penalties : array, shape (L,)
+    exact : bool
+        Do not iterate.
 
     Returns
     -------
@@ -52,14 +105,20 @@ def path_errors(
     step = max(1, CACHED // (m * L * t))
     for start in range(0, S, step):
         s = slice(start, start + step)
-        b = path(gram[s], cross[s], rows[s], penalties)
+        b = path(gram[s], cross[s], rows[s], penalties, exact)
         fitted = np.einsum("smk,smk->sk", b, other_gram[s] @ b).reshape(-1, L, t)
         right = np.einsum("smlt,smt->slt", b.reshape(-1, m, L, t), other_cross[s])
         errors[s] = fitted - 2 * right
     return errors
 
 
-def path(gram: FloatArray, cross: FloatArray, rows: IntArray, penalties: FloatArray) -> FloatArray:
+def path(
+    gram: FloatArray,
+    cross: FloatArray,
+    rows: IntArray,
+    penalties: FloatArray,
+    exact: bool = False,
+) -> FloatArray:
     """Coefficients (S, m, L * t) at penalties (L,) above 0, targets varying fastest.
 
     Conjugate gradients settle within a few steps where a Gram matrix is nearly diagonal, as those
@@ -68,7 +127,7 @@ def path(gram: FloatArray, cross: FloatArray, rows: IntArray, penalties: FloatAr
     _, m, t = cross.shape
     shift = np.repeat(rows[:, None] * penalties[None, :], t, axis=1)  # (S, L * t)
     right = np.tile(cross, (1, 1, len(penalties)))
-    if m < FEW_COLUMNS:
+    if exact or m < FEW_COLUMNS:
         return _by_eigenvectors(gram, right, shift)
     found, settled = _conjugate_gradients(gram, right, shift)
     if not settled.all():

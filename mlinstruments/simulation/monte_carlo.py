@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
-from functools import partial
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +16,11 @@ from mlinstruments._core.arrays import check_count, check_level
 from mlinstruments._core.exceptions import InputError
 from mlinstruments._core.parallel import parallel_stream
 
+from . import batched
 from .checkpoint import Checkpoint, Settings, describe, read_settings
-from .replicate import NUMBERS, TEXTS, Plan, Row, run_batch
+from .replicate import DATA, Plan, replication_seed, run_batch
 from .report import MonteCarloReport
+from .rows import NUMBERS, TEXTS, Row
 
 # A task should last this long, so that handing it out costs little; and a part of a checkpoint is
 # written this often, so that little is lost.
@@ -100,7 +101,14 @@ def monte_carlo(
     kept = None
     if checkpoint is not None:
         kept = Checkpoint(checkpoint, _settings(design, estimators, root, level))
-    plan = Plan(design, dict(estimators), root, level, alone=_workers(n_jobs) > 1)
+    plan = Plan(
+        design,
+        dict(estimators),
+        root,
+        level,
+        _workers(n_jobs) > 1,
+        *_chunks(design, estimators, root),
+    )
     draws = _run(plan, replications, n_jobs, kept, progress)
     return MonteCarloReport(
         name=str(design.name),
@@ -178,6 +186,20 @@ def _settings(
     }
 
 
+def _chunks(
+    design: Any, estimators: Mapping[str, Any], root: np.random.SeedSequence
+) -> tuple[int, frozenset[str]]:
+    """How many replications are drawn together, and which estimators take them at once."""
+    at_once = frozenset(name for name, e in estimators.items() if batched.takes(e))
+    if not at_once:
+        return 1, at_once
+    try:
+        sample = design.draw(np.random.default_rng(replication_seed(root, 0, DATA)))
+        return batched.chunk_size(sample), at_once
+    except Exception:  # the run will record it
+        return 1, frozenset()
+
+
 # ---- running ------------------------------------------------------------------------------------
 
 
@@ -192,18 +214,21 @@ def _run(
 
     before = pd.DataFrame() if kept is None else kept.read()
     finished = set() if before.empty else set(before["replication"])
-    left = [i for i in range(replications) if i not in finished]
+    done = sum(i < replications for i in finished)
     rows: list[Row] = []
     unwritten: list[Row] = []
     disable = None if progress is None else not progress
     bar = tqdm(total=replications, desc="replications", disable=disable, leave=False)
-    bar.update(replications - len(left))
+    bar.update(done)
     written = time.monotonic()
     try:
-        for batch in _results(partial(run_batch, plan), left, n_jobs):
-            rows += batch
-            unwritten += batch
-            bar.update(len(batch) // len(plan.estimators))
+        for batch in _results(plan, _left(plan, replications, finished), n_jobs):
+            new = [row for row in batch if row["replication"] not in finished]
+            rows += new
+            unwritten += new
+            bar.update(
+                sum(row["replication"] < replications for row in new) // len(plan.estimators)
+            )
             if kept is not None and time.monotonic() - written > PART_SECONDS:
                 kept.append(unwritten)
                 unwritten, written = [], time.monotonic()
@@ -215,22 +240,31 @@ def _run(
     return _in_order(pd.concat(frames), plan, replications)
 
 
-def _results(
-    run: Callable[[list[int]], list[Row]], left: list[int], n_jobs: int | None
-) -> Iterator[list[Row]]:
-    """Rows of batches as they finish; the first replications say how long one takes."""
+def _left(plan: Plan, replications: int, finished: set[int]) -> list[list[int]]:
+    """Replications still to run, those of a chunk together."""
+    starts = range(0, replications, plan.chunk)
+    ends = [min(start + plan.chunk, replications) for start in starts]
+    chunks = [
+        [i for i in range(start, end) if i not in finished]
+        for start, end in zip(starts, ends, strict=True)
+    ]
+    return [chunk for chunk in chunks if chunk]
+
+
+def _results(plan: Plan, left: list[list[int]], n_jobs: int | None) -> Iterator[list[Row]]:
+    """Rows of batches of chunks as they finish; the first ones say how long one takes."""
     for first in left[:2]:
         begun = time.perf_counter()
-        yield run([first])
+        yield run_batch(plan, [first])
     if len(left) <= 2:
         return
     size = _batch_size(time.perf_counter() - begun, len(left) - 2, _workers(n_jobs))
     batches = [left[start : start + size] for start in range(2, len(left), size)]
-    yield from parallel_stream(run, batches, n_jobs, prefer="processes")
+    yield from parallel_stream(run_batch, batches, n_jobs, prefer="processes", shared=plan)
 
 
 def _batch_size(seconds: float, left: int, workers: int) -> int:
-    """Replications a task: long enough to be worth handing out, short enough to share evenly."""
+    """Chunks a task: long enough to be worth handing out, short enough to share evenly."""
     long_enough = math.ceil(TASK_SECONDS / max(seconds, 1e-6))
     return max(1, min(long_enough, math.ceil(left / (TASKS_PER_WORKER * workers))))
 

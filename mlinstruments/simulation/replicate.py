@@ -1,4 +1,4 @@
-"""One replication: draw a sample, fit every estimator, read what each says; any may fail."""
+"""Replications: draw samples, fit every estimator, read what each says; any may fail."""
 
 from __future__ import annotations
 
@@ -9,21 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.special import ndtri
 
-from mlinstruments._core.exceptions import InputError
-from mlinstruments.iv.confidence_set import ConfidenceSet
-from mlinstruments.iv.results import IVResults, wald_limits
+from . import batched
+from .rows import Row, read, row_of
 
-Row = dict[str, Any]
-# Columns of every row after "replication" and "estimator"; a user's own numbers follow.
-NUMBERS = (
-    "estimate", "std_error", "wald_lower", "wald_upper",
-    "ar_pvalue", "ar_lower", "ar_upper", "ar_length", "f",
-)  # fmt: skip
-TEXTS = ("ar_set", "failure")
-# What an estimator that is a function may return beside numbers of its own.
-GIVEN = ("estimate", "std_error", "lower", "upper", "ar_set", "ar_pvalue", "f")
 # Children of a replication's seed: the sample's, and the estimators' own randomness.
 DATA, FIT = 0, 1
 
@@ -43,6 +32,11 @@ class Plan:
     alone : bool
         Whether estimators must not start workers of their own, because replications run side by
         side already.
+    chunk : int
+        Replications drawn together, from one of its multiples on. A chunk is always drawn whole, so
+        that numbers do not depend on which of its replications are wanted.
+    at_once : frozenset of str
+        Estimators that take a chunk at once.
     """
 
     design: Any
@@ -50,6 +44,8 @@ class Plan:
     root: np.random.SeedSequence
     level: float
     alone: bool
+    chunk: int = 1
+    at_once: frozenset[str] = frozenset()
 
 
 def replication_seed(
@@ -59,33 +55,89 @@ def replication_seed(
     return np.random.SeedSequence(root.entropy, spawn_key=(*root.spawn_key, replication, purpose))
 
 
-def run_batch(plan: Plan, replications: list[int]) -> list[Row]:
-    """Rows of some replications, one for each estimator."""
+def run_batch(plan: Plan, chunks: list[list[int]]) -> list[Row]:
+    """Rows of some replications, those of a chunk together, one for each estimator."""
     with _one_thread(), _no_workers(plan.alone):
-        return [row for i in replications for row in _replicate(plan, i)]
+        return [row for wanted in chunks for row in _replicate(plan, wanted)]
 
 
-def _replicate(plan: Plan, replication: int) -> list[Row]:
-    seed = replication_seed(plan.root, replication)
-    try:
-        sample = plan.design.draw(np.random.default_rng(seed))
-    except Exception as error:
-        failure = f"the design's draw: {_words(error)}"
-        return [_row(replication, name, {}, failure) for name in plan.estimators]
-    own = replication_seed(plan.root, replication, FIT)
-    rows = []
-    for name, estimator in plan.estimators.items():
+def _replicate(plan: Plan, wanted: list[int]) -> list[Row]:
+    """Rows of the wanted replications of one chunk, all of whose samples are drawn."""
+    start = wanted[0] - wanted[0] % plan.chunk
+    drawn = list(range(start, start + plan.chunk))
+    samples, failures = _drawn(plan, drawn)
+    columns = {
+        name: _column(plan, name, samples, failures, drawn, set(wanted)) for name in plan.estimators
+    }
+    return [columns[name][i] for i in range(len(wanted)) for name in plan.estimators]
+
+
+def _drawn(plan: Plan, replications: list[int]) -> tuple[list[Any], list[str]]:
+    """Samples, None where the draw failed, and why it did."""
+    samples: list[Any] = []
+    failures = []
+    for i in replications:
         try:
-            numbers = _read(fit(estimator, sample, own), plan)
-            rows.append(_row(replication, name, numbers))
+            seed = replication_seed(plan.root, i)
+            samples.append(plan.design.draw(np.random.default_rng(seed)))
+            failures.append("")
+        except Exception as error:
+            samples.append(None)
+            failures.append(f"the design's draw: {_words(error)}")
+    return samples, failures
+
+
+def _column(
+    plan: Plan,
+    name: str,
+    samples: list[Any],
+    failures: list[str],
+    replications: list[int],
+    wanted: set[int],
+) -> list[Row]:
+    """One estimator's rows of the wanted replications, many samples at once where it can."""
+    seeds = [replication_seed(plan.root, i, FIT) for i in replications]
+    at_once = _at_once(plan, name, samples, seeds)
+    rows = []
+    for i, sample, failure, seed, found in zip(
+        replications, samples, failures, seeds, at_once, strict=True
+    ):
+        if i not in wanted:
+            continue
+        numbers: Row = {}
+        try:
+            if not failure:
+                numbers = found or _one(plan, name, sample, seed)
         except Exception as error:  # recorded: one bad draw must not lose the others
-            rows.append(_row(replication, name, {}, _words(error)))
+            failure = _words(error)
+        rows.append(row_of(i, name, numbers, failure))
     return rows
 
 
-def _row(replication: int, name: str, numbers: Mapping[str, Any], failure: str = "") -> Row:
-    empty = {**dict.fromkeys(NUMBERS, float("nan")), **dict.fromkeys(TEXTS, "")}
-    return {"replication": replication, "estimator": name, **empty, **numbers, "failure": failure}
+def _one(plan: Plan, name: str, sample: Any, seed: np.random.SeedSequence) -> Row:
+    return read(fit(plan.estimators[name], sample, seed), float(plan.design.truth), plan.level)
+
+
+def _at_once(
+    plan: Plan, name: str, samples: list[Any], seeds: list[np.random.SeedSequence]
+) -> list[Row | None]:
+    found: list[Row | None] = [None] * len(samples)
+    drawn = [i for i, sample in enumerate(samples) if sample is not None]
+    if name not in plan.at_once or not drawn:
+        return found
+    try:
+        rows = batched.fit_batch(
+            plan.estimators[name],
+            [samples[i] for i in drawn],
+            [seeds[i] for i in drawn],
+            float(plan.design.truth),
+            plan.level,
+        )
+    except Exception:  # whatever is odd about these samples, fits one by one will say it
+        return found
+    for i, row in zip(drawn, rows, strict=True):
+        found[i] = row
+    return found
 
 
 def _words(error: Exception) -> str:
@@ -125,97 +177,6 @@ def takes_generator(function: Callable[..., Any]) -> bool:
         if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
     ]
     return len(needed) > 1
-
-
-# ---- reading ------------------------------------------------------------------------------------
-
-
-def _read(found: Any, plan: Plan) -> Row:
-    truth = float(plan.design.truth)
-    if isinstance(found, IVResults):
-        return _read_results(found, truth, plan.level)
-    if isinstance(found, Mapping):
-        return _read_mapping(found, plan.level)
-    raise InputError(
-        f"an estimator must return results of this package or a mapping with 'estimate'; got a"
-        f" {type(found).__name__}."
-    )
-
-
-def _read_results(res: IVResults, truth: float, level: float) -> Row:
-    if len(res.endog) != 1:
-        raise InputError(f"designs have one endogenous regressor; there are {len(res.endog)}.")
-    position = len(res.exog)
-    lower, upper = wald_limits(res, level)
-    row = {
-        "estimate": float(res.estimates[position]),
-        "std_error": float(np.sqrt(res.covariance[position, position])),
-        "wald_lower": float(lower[position]),
-        "wald_upper": float(upper[position]),
-    }
-    if res.first_stage is not None:
-        row["f"] = float(res.first_stage.f.iloc[0])
-    if res.ar:
-        row["ar_pvalue"] = res.anderson_rubin(truth).pvalue
-        row.update(_read_set(res.conf_int(level, method="ar")))
-    return row
-
-
-def _read_set(found: ConfidenceSet) -> Row:
-    lower, upper = found.hull
-    return {
-        "ar_lower": lower, "ar_upper": upper, "ar_length": found.length, "ar_set": write_set(found),
-    }  # fmt: skip
-
-
-def _read_mapping(found: Mapping[str, Any], level: float) -> Row:
-    if "estimate" not in found:
-        raise InputError(f"an estimator's mapping needs 'estimate'; it has {', '.join(found)}.")
-    own = {name: value for name, value in found.items() if name not in GIVEN}
-    clash = set(own) & {"replication", "estimator", *NUMBERS, *TEXTS}
-    if clash:
-        raise InputError(f"{', '.join(sorted(clash))}: names of the table; use others.")
-    estimate, error = float(found["estimate"]), float(found.get("std_error", np.nan))
-    width = float(ndtri((1 + level) / 2)) * error
-    row = {
-        "estimate": estimate,
-        "std_error": error,
-        "wald_lower": float(found.get("lower", estimate - width)),
-        "wald_upper": float(found.get("upper", estimate + width)),
-        "ar_pvalue": float(found.get("ar_pvalue", np.nan)),
-        "f": float(found.get("f", np.nan)),
-        **{name: float(value) for name, value in own.items()},
-    }
-    if "ar_set" in found:
-        row.update(_read_set(found["ar_set"]))
-    return row
-
-
-def write_set(found: ConfidenceSet) -> str:
-    """A confidence set in text, to the last bit.
-
-    Examples
-    --------
-    >>> write_set(ConfidenceSet(((-float("inf"), 0.1), (2.0, 3.0)), 0.95, "AR"))
-    '-inf,0.1;2.0,3.0'
-    """
-    if found.is_empty:
-        return "empty"
-    return ";".join(f"{float(low)!r},{float(high)!r}" for low, high in found.intervals)
-
-
-def read_set(text: str) -> tuple[tuple[float, float], ...]:
-    """The intervals that :func:`write_set` wrote.
-
-    Examples
-    --------
-    >>> read_set("-inf,0.1;2.0,3.0"), read_set("empty")
-    (((-inf, 0.1), (2.0, 3.0)), ())
-    """
-    if text == "empty":
-        return ()
-    pairs = [pair.split(",") for pair in text.split(";")]
-    return tuple((float(low), float(high)) for low, high in pairs)
 
 
 # ---- where it runs ------------------------------------------------------------------------------

@@ -16,7 +16,8 @@ from mlinstruments._core.tables import Printed, Table, number
 from mlinstruments._core.typing import BoolArray, FloatArray
 
 from . import statistics
-from .replicate import read_set, replication_seed
+from .replicate import replication_seed
+from .rows import read_set
 
 # Statistics in the order of the table, with their words and digits.
 STATISTICS = {

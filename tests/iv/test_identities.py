@@ -23,7 +23,7 @@ from mlinstruments.iv.data import IVData
 from mlinstruments.iv.estimate import kclass
 from mlinstruments.iv.instrument import build_instruments
 from mlinstruments.iv.learn import FirstStagePlan, bind, learn_instruments
-from mlinstruments.learning import OLS, Boosting, Ridge, Series, SklearnLearner
+from mlinstruments.learning import OLS, Boosting, Kernel, Lasso, Ridge, Series, SklearnLearner
 from mlinstruments.learning.base import FoldTask
 from mlinstruments.learning.crossfit import cross_fit
 from mlinstruments.learning.features import Features
@@ -38,7 +38,9 @@ WEIGHTS = DESIGN.weights / DESIGN.weights.mean()
 LEARNERS = {
     "boosting": Boosting(rounds=20, min_data_in_leaf=5),
     "series": Series(penalty=0.1, interactions=False),
+    "kernel": Kernel(n_features=20),
     "ridge": Ridge(0.1),
+    "lasso": Lasso(),
     "ols": OLS(),
 }
 

@@ -58,7 +58,39 @@ def test_sparse_two_way_clusters_with_empty_cells(n_repeats):
     assert np.isfinite(res.params).all()
 
 
+@pytest.mark.parametrize("ways", ["none", "one"])
+@pytest.mark.parametrize("learner", [FAST, "ridge", "ols"], ids=str)
+def test_repeats_made_of_blocks_are_ordinary_repeats(learner, ways):
+    design = DESIGNS[1]
+    clusters = design.clusters[ways]
+    model = MLIV(learner, n_folds=3, n_repeats=5, repeat_blocks=18)
+    res = model.fit(*design.data, clusters=clusters)
+    assert len(np.unique(res.folds, axis=1).T) == 5
+    assert res.folds.apply(lambda column: column.value_counts().max() <= 110).all()
+    if clusters is not None:
+        assert (res.folds.groupby(clusters.to_numpy()).nunique() == 1).all(axis=None)
+    free = MLIV(learner, n_folds=3, n_repeats=5).fit(*design.data, clusters=clusters)
+    # Two medians over partitions: apart by less than a standard error of either.
+    assert abs(res.params["d1"] - free.params["d1"]) < free.std_errors["d1"]
+    again = model.fit(*design.data, clusters=clusters)
+    np.testing.assert_array_equal(again.params, res.params)
+
+
 REFUSED = {
+    "blocks and folds": (
+        {"repeat_blocks": 30},
+        {"folds": np.arange(240) % 3},
+        1,
+        ["leave repeat_blocks out"],
+    ),
+    "too few blocks": ({"repeat_blocks": 19}, {}, 1, ["5 folds", "20 blocks", "19"]),
+    "half a block": ({"repeat_blocks": 20.5}, {}, 1, ["repeat_blocks", "whole number"]),
+    "blocks and two ways": (
+        {"repeat_blocks": 20},
+        {"clusters": DESIGNS[1].clusters["two"]},
+        1,
+        ["repeat_blocks", "two-way"],
+    ),
     "orthogonal and repeats": (
         {"orthogonal": True, "n_repeats": 2},
         {},

@@ -6,12 +6,12 @@ import joblib
 import numpy as np
 import pytest
 from sklearn.ensemble import RandomForestRegressor
-from sklearn.linear_model import Lasso
+from sklearn.linear_model import Lasso as SklearnLasso
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from mlinstruments._core.parallel import spawn_seeds
-from mlinstruments.learning import OLS, Boosting, Ridge, Series
+from mlinstruments.learning import OLS, Boosting, Kernel, Lasso, Ridge, Series
 from mlinstruments.learning.adapters import as_learner
 from mlinstruments.learning.base import FoldTask
 from mlinstruments.learning.crossfit import cross_fit
@@ -31,9 +31,12 @@ LEARNERS = {
     "boosting, given rounds": Boosting(rounds=20, min_data_in_leaf=5),
     "series": Series(knots=4, interactions=False),
     "ridge": Ridge(),
+    "kernel": Kernel(n_features=10),
+    "post-lasso": Lasso(),
+    "lasso, nested": Lasso("cv"),
     "ols": OLS(),
     "forest": RandomForestRegressor(2, max_depth=4),
-    "pipeline": make_pipeline(StandardScaler(), Lasso(0.05)),
+    "pipeline": make_pipeline(StandardScaler(), SklearnLasso(0.05)),
 }
 CLUSTERS = {"none": (), "one way": (FIRM,), "two ways": (FIRM, YEAR)}
 

@@ -102,4 +102,4 @@ def test_settings_reach_the_dictionary():
     features = Features.numeric(W)
     for learner, width in ((Series(), 99), (Series(knots=4), 90), (Series(interactions=False), 24)):
         engine = learner.prepare(features, np.ones((N, 1)), None)
-        assert engine._dictionary.shape[1] == width
+        assert engine._bound.width == width

@@ -91,6 +91,7 @@ from mlinstruments.simulation import designs, monte_carlo
 
 runner = importlib.import_module("mlinstruments.simulation.monte_carlo")
 runner.PART_SECONDS = 0.05
+runner.batched.CHUNK_SAMPLES = 8
 
 def slow(sample):
     time.sleep(0.02)

@@ -8,7 +8,7 @@ import pytest
 from mlinstruments import MLIV, OLS, TSLS
 from mlinstruments._core.exceptions import InputError
 from mlinstruments.simulation import designs, monte_carlo
-from mlinstruments.simulation.replicate import read_set
+from mlinstruments.simulation.rows import read_set
 from tests.designs import FAST
 
 DESIGN = designs.many_weak(n=120, concentration=15, linear=True, q=3)

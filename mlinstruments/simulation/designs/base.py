@@ -7,11 +7,13 @@ instruments that the first stage f(W) + X'l + V holds, which a learner is to fin
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mlinstruments._core.typing import AnyArray, FloatArray
+from mlinstruments._core.arrays import check_count
+from mlinstruments._core.exceptions import InputError
+from mlinstruments._core.typing import AnyArray, FloatArray, IntArray
 
 
 @dataclass(frozen=True)
@@ -111,6 +113,75 @@ class Design:
         Sample
         """
         return self.sampler(rng)
+
+    def hold(self, random_state: int = 0) -> Design:
+        """The same design given its instruments and covariates, which are drawn once.
+
+        Estimators that are linear in the treatment then take hundreds of samples at once.
+
+        Parameters
+        ----------
+        random_state : int
+            From which the held inputs are drawn.
+
+        Returns
+        -------
+        Design
+
+        Raises
+        ------
+        InputError
+            Where the design is not one of this package's, whose samplers draw inputs first.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from mlinstruments.simulation.designs import nonlinear
+        >>> design = nonlinear(n=100).hold()
+        >>> one, two = (design.draw(np.random.default_rng(seed)) for seed in (1, 2))
+        >>> one.W is two.W, bool((one.y == two.y).any())
+        (True, False)
+        """
+        check_count(random_state, "random_state", 0)
+        if not isinstance(self.sampler, TwoSteps):
+            raise InputError(
+                f"the instruments of {self.name} cannot be held: its sampler draws everything at"
+                " once. Write one that keeps arrays of its own, W and X the same in every sample."
+            )
+        inputs = self.sampler.inputs(np.random.default_rng(random_state))
+        name = f"{self.name}, inputs held({random_state})"
+        return replace(self, name=name, sampler=replace(self.sampler, held=inputs))
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a sample is given: covariates X (n, p), instruments W (n, q), f(W) (n,), clusters."""
+
+    X: FloatArray
+    W: FloatArray
+    f: FloatArray
+    clusters: IntArray | None = None
+
+    def sample(self, y: FloatArray, D: FloatArray, truth: float) -> Sample:
+        """With an outcome and a treatment, each (n,)."""
+        return Sample(y, self.X, D, self.W, self.f, truth, self.clusters)
+
+
+@dataclass(frozen=True)
+class TwoSteps:
+    """A sampler that draws inputs, unless they are held, and then errors."""
+
+    inputs: Callable[[np.random.Generator], Inputs]
+    outcomes: Callable[[Inputs, np.random.Generator], Sample]
+    held: Inputs | None = None
+
+    def __call__(self, rng: np.random.Generator) -> Sample:
+        return self.outcomes(self.inputs(rng) if self.held is None else self.held, rng)
+
+
+def constant(n: int) -> FloatArray:
+    """A column of ones (n, 1)."""
+    return np.ones((n, 1))
 
 
 def correlated(

@@ -11,7 +11,7 @@ from mlinstruments._core.arrays import check_count
 from mlinstruments._core.exceptions import InputError
 from mlinstruments._core.typing import FloatArray, IntArray
 
-from .base import Design, Sample, correlated, wave_and_sign
+from .base import Design, Inputs, Sample, TwoSteps, constant, correlated, wave_and_sign
 
 # The court design: judges of a circuit, the share of reversals where nothing matters, how far
 # circuits and years shift it, and how much each part of f(W) does.
@@ -64,7 +64,9 @@ def clustered(groups: int = 60, size: int = 20, share: float = 0.3, signal: floa
         description="Instruments vary between groups, whose errors are correlated.",
         n=int(sizes.sum()),
         truth=1.0,
-        sampler=partial(_clustered, sizes, share, signal),
+        sampler=TwoSteps(
+            partial(_clustered, sizes, signal), partial(_clustered_outcomes, groups, share)
+        ),
     )
 
 
@@ -126,44 +128,59 @@ def appellate(
         description="Random panels of judges; what matters are combinations of their traits.",
         n=circuits * panels * cases,
         truth=-1.0,
-        sampler=partial(_appellate, circuits, years, panels, cases, strength),
+        sampler=TwoSteps(
+            partial(_appellate, circuits, years, panels, cases, strength),
+            partial(_appellate_outcomes, circuits, years),
+        ),
     )
 
 
 # ---- samplers -----------------------------------------------------------------------------------
 
 
-def _clustered(sizes: IntArray, share: float, signal: float, rng: np.random.Generator) -> Sample:
+def _clustered(sizes: IntArray, signal: float, rng: np.random.Generator) -> Inputs:
     group = np.repeat(np.arange(len(sizes)), sizes)
-    n = len(group)
     W = rng.uniform(-1, 1, (len(sizes), 3))[group]
-    f = 0.4 * signal * wave_and_sign(W)
-    common, own = correlated(0.7, len(sizes), rng), correlated(0.7, n, rng)
+    return Inputs(constant(len(group)), W, 0.4 * signal * wave_and_sign(W), group)
+
+
+def _clustered_outcomes(
+    groups: int, share: float, given: Inputs, rng: np.random.Generator
+) -> Sample:
+    assert given.clusters is not None
+    common, own = correlated(0.7, groups, rng), correlated(0.7, len(given.f), rng)
     U, V = (
-        np.sqrt(share) * a[group] + np.sqrt(1 - share) * b for a, b in zip(common, own, strict=True)
+        np.sqrt(share) * a[given.clusters] + np.sqrt(1 - share) * b
+        for a, b in zip(common, own, strict=True)
     )
-    D = f + V
-    return Sample(D + U, np.ones((n, 1)), D, W, f, 1.0, clusters=group)
+    D = given.f + V
+    return given.sample(D + U, D, 1.0)
 
 
 def _appellate(
     circuits: int, years: int, panels: int, cases: int, strength: float, rng: np.random.Generator
-) -> Sample:
+) -> Inputs:
     W = np.repeat(_panels(circuits, panels, rng).reshape(-1, 5), cases, axis=0)
     circuit = np.repeat(np.arange(circuits), panels * cases)
     year = np.tile(np.repeat(np.arange(panels) % years, cases), circuits)
-    n = len(circuit)
-    f = strength * _reversals(W)
-    chance = BASE + f
+    X = np.column_stack([np.ones(len(circuit)), _dummies(circuit, circuits), _dummies(year, years)])
+    return Inputs(X, W, strength * _reversals(W), circuit * years + year)
+
+
+def _appellate_outcomes(
+    circuits: int, years: int, given: Inputs, rng: np.random.Generator
+) -> Sample:
+    assert given.clusters is not None
+    circuit, year = np.divmod(given.clusters, years)
+    chance = BASE + given.f
     chance += rng.uniform(-CIRCUIT, CIRCUIT, circuits)[circuit]
     chance += rng.uniform(-YEAR, YEAR, years)[year]
-    merit, noise = rng.standard_normal((2, n))
+    merit, noise = rng.standard_normal((2, len(chance)))
     D = (ndtr(merit) < chance).astype(float)
     shock = rng.standard_normal((circuits, years))[circuit, year]
     U = 0.5 * shock - 0.6 * merit + 0.8 * noise
-    X = np.column_stack([np.ones(n), _dummies(circuit, circuits), _dummies(year, years)])
     effects = np.concatenate([[3.0], rng.standard_normal(circuits + years - 2)])
-    return Sample(X @ effects - D + U, X, D, W, f, -1.0, clusters=circuit * years + year)
+    return given.sample(given.X @ effects - D + U, D, -1.0)
 
 
 def _panels(circuits: int, panels: int, rng: np.random.Generator) -> FloatArray:

@@ -8,7 +8,7 @@ import numpy as np
 
 from mlinstruments._core.arrays import check_count
 
-from .base import Design, Sample, correlated
+from .base import Design, Inputs, Sample, TwoSteps, correlated
 
 
 def heteroskedastic(n: int = 1000, slope: float = 1.2) -> Design:
@@ -43,15 +43,17 @@ def heteroskedastic(n: int = 1000, slope: float = 1.2) -> Design:
         description="The error's variance grows with the instrument, exponentially.",
         n=n,
         truth=1.0,
-        sampler=partial(_heteroskedastic, n, slope),
+        sampler=TwoSteps(partial(_heteroskedastic, n), partial(_outcomes, slope)),
     )
 
 
-def _heteroskedastic(n: int, slope: float, rng: np.random.Generator) -> Sample:
+def _heteroskedastic(n: int, rng: np.random.Generator) -> Inputs:
     w = rng.uniform(-2, 2, n)
     x = w**2 - 4 / 3 + np.exp(0.3 * w) * rng.standard_normal(n)
-    e, V = correlated(0.6, n, rng)
-    f = np.sin(2 * w) + 0.5 * w
-    D = f + 0.7 * x + V
-    y = D + np.exp(slope * w / 2) * e
-    return Sample(y, np.column_stack([np.ones(n), x]), D, w[:, None], f, 1.0)
+    return Inputs(np.column_stack([np.ones(n), x]), w[:, None], np.sin(2 * w) + 0.5 * w)
+
+
+def _outcomes(slope: float, given: Inputs, rng: np.random.Generator) -> Sample:
+    e, V = correlated(0.6, len(given.f), rng)
+    D = given.f + 0.7 * given.X[:, 1] + V
+    return given.sample(D + np.exp(slope * given.W[:, 0] / 2) * e, D, 1.0)

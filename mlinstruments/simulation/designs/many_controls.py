@@ -10,7 +10,7 @@ from mlinstruments._core.arrays import check_count
 from mlinstruments._core.exceptions import InputError
 from mlinstruments._core.typing import FloatArray
 
-from .base import Design, Sample, correlated
+from .base import Design, Inputs, Sample, TwoSteps, correlated
 
 # Correlation of neighbouring covariates, of the errors, and variance of what is new in W.
 NEIGHBOURS, ERRORS, NEW = 0.5, 0.6, 0.25
@@ -67,19 +67,25 @@ def many_controls(n: int = 1000, p: int = 200, q: int = 150, truth: float = 1.0)
         description="Many covariates and instruments whose coefficients fall off quadratically.",
         n=n,
         truth=float(truth),
-        sampler=partial(_many_controls, n, p, q, float(truth)),
+        sampler=TwoSteps(partial(_many_controls, n, p, q), partial(_outcomes, float(truth))),
     )
 
 
-def _many_controls(n: int, p: int, q: int, truth: float, rng: np.random.Generator) -> Sample:
+def _many_controls(n: int, p: int, q: int, rng: np.random.Generator) -> Inputs:
     x = _neighbours(rng.standard_normal((n, p)))
     W = x[:, :q] + np.sqrt(NEW) * rng.standard_normal((n, q))
-    U, V = correlated(ERRORS, n, rng)
-    b = 1 / np.arange(1.0, p + 1) ** 2
-    f = W @ b[:q]
-    D = x @ b + f + V
-    y = truth * D + x @ b + U
-    return Sample(y, np.column_stack([np.ones(n), x]), D, W, f, truth)
+    return Inputs(np.column_stack([np.ones(n), x]), W, W @ _coefficients(q))
+
+
+def _outcomes(truth: float, given: Inputs, rng: np.random.Generator) -> Sample:
+    U, V = correlated(ERRORS, len(given.f), rng)
+    by_controls = given.X[:, 1:] @ _coefficients(given.X.shape[1] - 1)
+    D = by_controls + given.f + V
+    return given.sample(truth * D + by_controls + U, D, truth)
+
+
+def _coefficients(k: int) -> FloatArray:
+    return np.asarray(1 / np.arange(1.0, k + 1) ** 2)
 
 
 def _neighbours(noise: FloatArray) -> FloatArray:

@@ -8,7 +8,7 @@ import numpy as np
 
 from mlinstruments._core.arrays import check_count
 
-from .base import Design, Sample, correlated, wave_and_sign
+from .base import Design, Inputs, Sample, TwoSteps, constant, correlated, wave_and_sign
 
 
 def nonlinear(n: int = 1000, signal: float = 1.0) -> Design:
@@ -42,7 +42,7 @@ def nonlinear(n: int = 1000, signal: float = 1.0) -> Design:
         description="The treatment depends on its instruments, but on none of them linearly.",
         n=n,
         truth=1.0,
-        sampler=partial(_nonlinear, n, signal),
+        sampler=TwoSteps(partial(_nonlinear, n, signal), _nonlinear_outcomes),
     )
 
 
@@ -78,24 +78,31 @@ def spurious(n: int = 1000, strength: float = 0.0) -> Design:
         description="Errors and treatment share a non-linear function of a covariate.",
         n=n,
         truth=0.0,
-        sampler=partial(_spurious, n, strength),
+        sampler=TwoSteps(partial(_spurious, n, strength), _spurious_outcomes),
     )
 
 
 # ---- samplers -----------------------------------------------------------------------------------
 
 
-def _nonlinear(n: int, signal: float, rng: np.random.Generator) -> Sample:
+def _nonlinear(n: int, signal: float, rng: np.random.Generator) -> Inputs:
     W = rng.uniform(-1, 1, (n, 3))
-    f = 0.4 * signal * wave_and_sign(W)
-    U, V = correlated(0.7, n, rng)
-    D = f + V
-    return Sample(D + U, np.ones((n, 1)), D, W, f, 1.0)
+    return Inputs(constant(n), W, 0.4 * signal * wave_and_sign(W))
 
 
-def _spurious(n: int, strength: float, rng: np.random.Generator) -> Sample:
-    x, w, e, v = rng.standard_normal((4, n))
-    f = strength * (w**2 - 1) / np.sqrt(2)
-    D = (x**2 - 1) + f + 0.6 * e + 0.8 * v
-    y = e + (x**2 - 1) / np.sqrt(2)
-    return Sample(y, np.column_stack([np.ones(n), x]), D, w[:, None], f, 0.0)
+def _nonlinear_outcomes(given: Inputs, rng: np.random.Generator) -> Sample:
+    U, V = correlated(0.7, len(given.f), rng)
+    D = given.f + V
+    return given.sample(D + U, D, 1.0)
+
+
+def _spurious(n: int, strength: float, rng: np.random.Generator) -> Inputs:
+    x, w = rng.standard_normal((2, n))
+    return Inputs(np.column_stack([np.ones(n), x]), w[:, None], strength * (w**2 - 1) / np.sqrt(2))
+
+
+def _spurious_outcomes(given: Inputs, rng: np.random.Generator) -> Sample:
+    bend = given.X[:, 1] ** 2 - 1
+    e, v = rng.standard_normal((2, len(bend)))
+    D = bend + given.f + 0.6 * e + 0.8 * v
+    return given.sample(e + bend / np.sqrt(2), D, 0.0)

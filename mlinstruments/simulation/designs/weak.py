@@ -9,7 +9,7 @@ import numpy as np
 from mlinstruments._core.arrays import check_choice, check_count
 from mlinstruments._core.exceptions import InputError
 
-from .base import Design, Sample, correlated, wave_and_sign
+from .base import Design, Inputs, Sample, TwoSteps, constant, correlated, wave_and_sign
 
 ERRORS = ("homoskedastic", "heteroskedastic", "sign")
 # Log scale of the heteroskedastic errors per unit of W1, and the mean square of that scale.
@@ -74,7 +74,10 @@ def many_weak(
         description="Instruments of any strength with strongly correlated errors.",
         n=n,
         truth=1.0,
-        sampler=partial(_many_weak, n, concentration, errors, correlation, q, linear),
+        sampler=TwoSteps(
+            partial(_many_weak, n, concentration, q, linear),
+            partial(_many_weak_outcomes, errors, correlation),
+        ),
     )
 
 
@@ -123,7 +126,10 @@ def many_normal(
         description="Many normal instruments that share a small first stage.",
         n=n,
         truth=1.0,
-        sampler=partial(_many_normal, n, concentration, q, correlation),
+        sampler=TwoSteps(
+            partial(_many_normal, n, concentration, q),
+            partial(_many_weak_outcomes, "homoskedastic", correlation),
+        ),
     )
 
 
@@ -138,30 +144,25 @@ def _check_strength(concentration: float, correlation: float) -> None:
 
 
 def _many_weak(
-    n: int,
-    concentration: float,
-    errors: str,
-    correlation: float,
-    q: int,
-    linear: bool,
-    rng: np.random.Generator,
-) -> Sample:
+    n: int, concentration: float, q: int, linear: bool, rng: np.random.Generator
+) -> Inputs:
     W = rng.uniform(-1, 1, (n, q))
     shape = W[:, :3].sum(axis=1) if linear else wave_and_sign(W) / np.sqrt(2)
-    f = np.sqrt(concentration / n) * shape
+    return Inputs(constant(n), W, np.sqrt(concentration / n) * shape)
+
+
+def _many_weak_outcomes(
+    errors: str, correlation: float, given: Inputs, rng: np.random.Generator
+) -> Sample:
+    W, n = given.W, len(given.f)
     U, V = correlated(correlation * np.sign(W[:, 0]) if errors == "sign" else correlation, n, rng)
     if errors == "heteroskedastic":
         scale = np.exp(LOG_SCALE * W[:, 0]) / np.sqrt(MEAN_SQUARE)
         U, V = scale * U, scale * V
-    D = f + V
-    return Sample(D + U, np.ones((n, 1)), D, W, f, 1.0)
+    D = given.f + V
+    return given.sample(D + U, D, 1.0)
 
 
-def _many_normal(
-    n: int, concentration: float, q: int, correlation: float, rng: np.random.Generator
-) -> Sample:
+def _many_normal(n: int, concentration: float, q: int, rng: np.random.Generator) -> Inputs:
     W = rng.standard_normal((n, q))
-    f = np.sqrt(concentration / (n * q)) * W.sum(axis=1)
-    U, V = correlated(correlation, n, rng)
-    D = f + V
-    return Sample(D + U, np.ones((n, 1)), D, W, f, 1.0)
+    return Inputs(constant(n), W, np.sqrt(concentration / (n * q)) * W.sum(axis=1))
