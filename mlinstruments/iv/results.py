@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -20,6 +20,7 @@ from mlinstruments._core.typing import FloatArray
 
 from .anderson_rubin import Moments
 from .ar_kinds import ARKind, chosen_kind
+from .direct_effects import DirectEffectLine, DirectEffectMoments
 from .orthogonal import OrthogonalMoments
 from .strength import FirstStage, tf_interval
 from .summary import (
@@ -78,6 +79,8 @@ class IVResults(Printed):
         How the first stage was fitted, in words; empty for OLS.
     weak : str
         Empty, or why no estimate is given.
+    direct_effects : DirectEffectMoments, optional
+        What :func:`mlinstruments.exclusion_bounds` needs, where it is kept.
 
     Examples
     --------
@@ -109,6 +112,7 @@ class IVResults(Printed):
     kappa: float
     learner: str
     weak: str
+    direct_effects: DirectEffectMoments | None = field(default=None, kw_only=True)
     _learned: ClassVar[bool] = False
 
     def __getattribute__(self, name: str) -> Any:
@@ -397,7 +401,15 @@ class IVResults(Printed):
             Where the file holds something else.
         """
         results: tuple[type[Any], ...] = (IVResults, *IVResults.__subclasses__())
-        parts: tuple[type[Any], ...] = (FirstStage, ARKind, Moments, OrthogonalMoments, NotHeld)
+        parts: tuple[type[Any], ...] = (
+            FirstStage,
+            ARKind,
+            Moments,
+            OrthogonalMoments,
+            NotHeld,
+            DirectEffectLine,
+            DirectEffectMoments,
+        )
         found = store.load(path, {kind.__name__: kind for kind in results + parts})
         if not isinstance(found, cls):
             raise InputError(f"{path} holds {type(found).__name__}, not {cls.__name__}.")
