@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -20,6 +20,7 @@ from mlinstruments._core.typing import FloatArray
 
 from .anderson_rubin import Moments
 from .ar_kinds import ARKind, chosen_kind
+from .direct_effects import DirectEffectLine, DirectEffectMoments
 from .fixed_effects import Absorbed
 from .orthogonal import OrthogonalMoments
 from .strength import FirstStage, tf_interval
@@ -33,6 +34,18 @@ from .summary import (
     sample_facts,
     strength_facts,
 )
+
+
+@dataclass(frozen=True)
+class NotHeld:
+    """Stands in a result for what it does not hold; asking for it raises the reason.
+
+    Parameters
+    ----------
+    reason : str
+    """
+
+    reason: str
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -70,6 +83,8 @@ class IVResults(Printed):
         How the first stage was fitted, in words; empty for OLS.
     weak : str
         Empty, or why no estimate is given.
+    direct_effects : DirectEffectMoments, optional
+        What :func:`mlinstruments.exclusion_bounds` needs, where it is kept.
 
     Examples
     --------
@@ -102,7 +117,14 @@ class IVResults(Printed):
     kappa: float
     learner: str
     weak: str
+    direct_effects: DirectEffectMoments | None = field(default=None, kw_only=True)
     _learned: ClassVar[bool] = False
+
+    def __getattribute__(self, name: str) -> Any:
+        value = super().__getattribute__(name)
+        if isinstance(value, NotHeld):
+            raise InputError(f"{name} {value.reason}")
+        return value
 
     # ---- estimates, in linearmodels' names ----------------------------------------------------
 
@@ -385,7 +407,16 @@ class IVResults(Printed):
             Where the file holds something else.
         """
         results: tuple[type[Any], ...] = (IVResults, *IVResults.__subclasses__())
-        parts: tuple[type[Any], ...] = (Absorbed, FirstStage, ARKind, Moments, OrthogonalMoments)
+        parts: tuple[type[Any], ...] = (
+            Absorbed,
+            FirstStage,
+            ARKind,
+            Moments,
+            OrthogonalMoments,
+            NotHeld,
+            DirectEffectLine,
+            DirectEffectMoments,
+        )
         found = store.load(path, {kind.__name__: kind for kind in results + parts})
         if not isinstance(found, cls):
             raise InputError(f"{path} holds {type(found).__name__}, not {cls.__name__}.")

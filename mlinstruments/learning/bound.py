@@ -36,7 +36,7 @@ class BoundDictionary:
         common_scale: bool = False,
         groups: Groups = (),
     ) -> None:
-        self.columns = columns
+        self.columns = np.asarray(columns, dtype=float)
         self.controls = controls
         self.weights = weights
         self.common_scale = common_scale
