@@ -19,6 +19,7 @@ from .ar_kinds import ARKind, by_fold_moments, orthogonal_moments
 from .data import IVData
 from .estimate import LinearFit, kclass
 from .instrument import LearnedInstruments
+from .joint_strength import joint_strength, median_joint
 from .learn import DirectionInstruments, FirstStagePlan, partialled, root_weighted
 from .mliv_results import MLIVResults
 from .strength import FirstStage
@@ -171,9 +172,12 @@ def first_stage(
     """Strength over repeats, and the table of repeats."""
     D = partialled(data.D, data)
     root = None if data.weights is None else np.sqrt(data.weights)
-    rows, folds = [], []
+    rows, folds, joint = [], [], []
     for r, z in enumerate(learned.z):
         z = root_weighted(z, data)
+        rises = all(strength.slope(z[:, j], D[:, j]) > 0 for j in range(data.n_endog))
+        # Predictions that do not rise with a treatment are noise, however large their square.
+        joint.append(joint_strength(z * rises, D, spec, data.n_exog, data.endog)[0])
         noise = None if learned.noise is None else root_weighted(learned.noise[r], data)
         fit = fits[r].fit
         for j, name in enumerate(data.endog):
@@ -211,6 +215,7 @@ def first_stage(
             linear_f=pd.Series(linear, data.endog, name="linear_f"),
             n_instruments=q,
             by_fold=pd.DataFrame(folds, columns=strength.BY_FOLD),
+            joint=median_joint(joint),
         ),
         table,
     )

@@ -18,6 +18,7 @@ from . import strength
 from .ar_kinds import ARKind
 from .data import IVData
 from .estimate import LinearFit, kclass
+from .joint_strength import joint_strength
 from .learn import partialled
 from .results import IVResults
 from .strength import FirstStage
@@ -153,16 +154,17 @@ def linear_strength(z: FloatArray, D: FloatArray, data: IVData, spec: Covariance
 
     f = [strength.robust_f(z, d, spec, data.n_exog) for d in D.T]
     missing = [float("nan")] * len(f)
-    exact = len(f) == 1 and z.shape[1] == 1
+    joint, effective = joint_strength(z, D, spec, data.n_exog, data.endog)
     return FirstStage(
         f=series(f, "f"),
-        effective_f=series(f if exact else missing, "effective_f"),
+        effective_f=series([effective] * len(f), "effective_f"),
         partial_r2=series([strength.partial_r2(z, d) for d in D.T], "partial_r2"),
         calibration=series(missing, "calibration"),
         reliability=series(missing, "reliability"),
         linear_f=series(f, "linear_f"),
         n_instruments=z.shape[1],
         by_fold=pd.DataFrame(columns=strength.BY_FOLD),
+        joint=joint,
     )
 
 
