@@ -92,8 +92,8 @@ def joint_strength(
     test = TestResult(found, float(stats.chi2.sf(found, df)), df, words)
     each = [_conditional_f(products, V, j, variance) if identified else 0.0 for j in range(d)]
     critical, effective = _no_critical(), float("nan")
-    if d == 1 and identified:
-        W = variance(V[:, 0])
+    W = variance(V[:, 0]) if d == 1 and identified else np.zeros((0, 0))
+    if np.trace(W) > 0:
         effective = float(products[:, 0] @ products[:, 0]) / float(np.trace(W))
         critical = pd.Series(effective_critical(W), TOLERATED, name="effective_critical")
     elif d == 1:
@@ -193,11 +193,12 @@ def _wald(
     resids: FloatArray,
     variance: Callable[[FloatArray], FloatArray],
 ) -> float:
-    """Wald statistic of directions' (q, m) of sums (q,) with the variance their residuals imply."""
+    """Wald statistic of directions' (q, m) of sums (q,) with the variance their residuals imply.
+
+    0 where that is nothing, as two-way clustered sums may be: such covariances confirm no strength.
+    """
     m = directions.T @ sums
     S = directions.T @ variance(resids) @ directions
-    if not np.trace(S) > 0:
-        return float("inf")
     return float(m @ np.linalg.pinv(S, hermitian=True) @ m)
 
 
