@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
 import numpy as np
 
-Task = TypeVar("Task")
+from .shared import get, put
+
 Result = TypeVar("Result")
+
+# Tasks a worker gets at once where a backend hands results back in whole lists only.
+ROUND = 8
 
 
 def spawn_seeds(random_state: Any, n: int) -> list[np.random.SeedSequence]:
@@ -38,11 +42,12 @@ def spawn_seeds(random_state: Any, n: int) -> list[np.random.SeedSequence]:
 
 
 def parallel_map(
-    function: Callable[[Task], Result],
-    tasks: Iterable[Task],
+    function: Callable[..., Result],
+    tasks: Iterable[Any],
     n_jobs: int | None = None,
     progress: bool | None = None,
     description: str = "",
+    shared: Any = None,
 ) -> list[Result]:
     """Apply ``function`` to every task and return results in task order.
 
@@ -52,7 +57,7 @@ def parallel_map(
     Parameters
     ----------
     function : callable
-        Called with one task.
+        Called with one task, or with ``shared`` and one task.
     tasks : iterable
         The tasks.
     n_jobs : int, optional
@@ -61,19 +66,65 @@ def parallel_map(
         Show a progress bar; None shows one in a terminal when there are many tasks.
     description : str
         Text before the bar.
+    shared : object, optional
+        What all tasks need: large data above all. Workers get it once.
 
     Examples
     --------
     >>> parallel_map(abs, [-1, 2])
     [1, 2]
+    >>> parallel_map(pow, [0, 3], shared=2)
+    [1, 8]
     """
-    from joblib import Parallel, delayed
     from tqdm.auto import tqdm
 
     listed = list(tasks)
     # disable=None lets tqdm be silent where the output is not a terminal.
     disable = (None if len(listed) >= 20 else True) if progress is None else not progress
-    workers = Parallel(n_jobs=n_jobs, prefer="threads", return_as="generator")
-    results = workers(delayed(function)(task) for task in listed)
+    results = parallel_stream(function, listed, n_jobs, shared=shared)
     bar = tqdm(results, total=len(listed), desc=description, disable=disable, leave=False)
     return list(bar)
+
+
+def parallel_stream(
+    function: Callable[..., Result],
+    tasks: Iterable[Any],
+    n_jobs: int | None = None,
+    prefer: str = "threads",
+    shared: Any = None,
+) -> Iterator[Result]:
+    """Results in task order, each as soon as it and all before it are there.
+
+    Parameters
+    ----------
+    function, tasks, n_jobs, shared
+        As for :func:`parallel_map`.
+    prefer : {"threads", "processes"}
+        Where ``joblib.parallel_config`` has not chosen a backend.
+
+    Examples
+    --------
+    >>> list(parallel_stream(abs, [-1, 2]))
+    [1, 2]
+    """
+    from joblib import Parallel, delayed, effective_n_jobs
+    from joblib.parallel import get_active_backend
+
+    if shared is None:
+        calls = [delayed(function)(task) for task in tasks]
+    else:
+        handle = put(shared, get_active_backend(prefer=prefer)[0])
+        calls = [delayed(_with_shared)(function, handle, task) for task in tasks]
+    try:
+        workers = Parallel(n_jobs=n_jobs, prefer=prefer, return_as="generator")
+    except ValueError:  # a backend such as ray's, which hands back whole lists
+        workers = Parallel(n_jobs=n_jobs, prefer=prefer)
+        size = ROUND * effective_n_jobs(n_jobs)
+        for start in range(0, len(calls), size):
+            yield from workers(calls[start : start + size])
+    else:
+        yield from workers(calls)
+
+
+def _with_shared(function: Callable[..., Result], handle: Any, task: Any) -> Result:
+    return function(get(handle), task)

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy import special, stats
 
 from mlinstruments._core import store
 from mlinstruments._core.arrays import check_choice, check_level
@@ -130,17 +130,14 @@ class IVResults(Printed):
     @cached_property
     def pvalues(self) -> pd.Series:
         """Two-sided p-values of zero coefficients, not robust to weak identification."""
-        tails = 2 * self._reference.sf(np.abs(self.tstats.to_numpy()))
+        ratios = np.abs(self.tstats.to_numpy())
+        tails = 2 * (stats.t.sf(ratios, self.df_resid) if self.debiased else stats.norm.sf(ratios))
         return pd.Series(tails, self.names, name="pvalue")
 
     @property
     def df_resid(self) -> int:
         """Rows less coefficients."""
         return self.nobs - len(self.names)
-
-    @property
-    def _reference(self) -> Any:
-        return stats.t(self.df_resid) if self.debiased else stats.norm()
 
     # ---- inference ----------------------------------------------------------------------------
 
@@ -185,8 +182,8 @@ class IVResults(Printed):
         check_level(level)
         check_choice(method, "method", ("wald", "ar", "tf"))
         if method == "wald":
-            width = float(self._reference.ppf((1 + level) / 2)) * self.std_errors
-            return pd.DataFrame({"lower": self.params - width, "upper": self.params + width})
+            lower, upper = wald_limits(self, level)
+            return pd.DataFrame({"lower": lower, "upper": upper}, index=list(self.names))
         if method == "tf":
             return self._tf_interval(level)
         kind = chosen_kind(self.ar, ar, self.method)
@@ -395,6 +392,14 @@ class IVResults(Printed):
         if not isinstance(found, cls):
             raise InputError(f"{path} holds {type(found).__name__}, not {cls.__name__}.")
         return found
+
+
+def wald_limits(res: IVResults, level: float) -> tuple[FloatArray, FloatArray]:
+    """Lower and upper ends of the Wald intervals, each (k,)."""
+    tail = (1 + level) / 2
+    critical = special.stdtrit(res.df_resid, tail) if res.debiased else special.ndtri(tail)
+    width = critical * np.sqrt(np.diag(res.covariance))
+    return res.estimates - width, res.estimates + width
 
 
 def _null_values(value: Any, endog: tuple[str, ...]) -> FloatArray:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,8 @@ from .base import FoldFit, FoldTask, describe, seed_int
 from .boosting_run import Run, subset
 from .features import Features
 
+# Held while an engine that came from another process bins its inputs, once for all threads.
+BINNING = Lock()
 # Sample sizes at which the preset changes (benchmarks/README.md has what was tried).
 FEW_ROWS, MANY_ROWS = 2_500, 25_000
 # Boosting stops this many times 1 / learning_rate rounds after the best one.
@@ -154,15 +157,18 @@ class BoostingEngine:
         self._projector = Projector.onto(controls, weights)
         self._weights = weights
         self._settings = learner.settings(len(features.values))
-        self._binned = self._bin()
+        self._made: Any = self._bin()
 
     def __getstate__(self) -> dict[str, Any]:
         # A LightGBM dataset does not pickle: another process bins the same inputs again.
-        return {key: value for key, value in self.__dict__.items() if key != "_binned"}
+        return {**self.__dict__, "_made": None}
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._binned = self._bin()
+    @property
+    def _binned(self) -> Any:
+        with BINNING:
+            if self._made is None:
+                self._made = self._bin()
+            return self._made
 
     def _bin(self) -> Any:
         import lightgbm
