@@ -77,6 +77,7 @@ def assemble(
             tuple(f"repeat {r}" for r in range(len(plan.splits))),
         ),
         weak=weak_reason(fits),
+        overid=None,
         **settings,
     )
 

@@ -29,6 +29,7 @@ from .summary import (
     ar_facts,
     coefficient_columns,
     coefficient_rows,
+    overid_fact,
     sample_facts,
     strength_facts,
 )
@@ -67,6 +68,9 @@ class IVResults(Printed):
         How the first stage was fitted, in words; empty for OLS.
     weak : str
         Empty, or why no estimate is given.
+    overid : TestResult, optional
+        Hansen's J test that all instruments are valid (Sargan's with ``cov_type="unadjusted"``),
+        with more instruments than endogenous regressors.
 
     Examples
     --------
@@ -98,6 +102,7 @@ class IVResults(Printed):
     kappa: float
     learner: str
     weak: str
+    overid: TestResult | None
     _learned: ClassVar[bool] = False
 
     # ---- estimates, in linearmodels' names ----------------------------------------------------
@@ -279,6 +284,8 @@ class IVResults(Printed):
             facts.append(("First stage", self.learner))
         if self.first_stage is not None:
             facts += strength_facts(self.first_stage, self._learned)
+        if self.overid is not None:
+            facts.append(overid_fact(self.overid))
         return facts + self._ar_facts()
 
     @property

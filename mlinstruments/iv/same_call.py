@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from .estimate import LinearFit, kclass
 from .joint_strength import joint_strength
 from .learn import partialled
 from .results import IVResults
+from .specification import over_identification
 from .strength import FirstStage
 
 
@@ -143,7 +145,11 @@ def over_identified(
     y, D = partialled(data.y, data), partialled(data.D, data)
     moments = ar.moments(z, y, D, fit.spec, data.n_exog)
     first = linear_strength(z, D, data, fit.spec)
-    return results(data, fit, method, learner, (ARKind(kind, (moments,)),), first)
+    found = results(data, fit, method, learner, (ARKind(kind, (moments,)),), first)
+    if z.shape[1] == D.shape[1]:
+        return found
+    e = y - D @ fit.params[data.n_exog :]
+    return replace(found, overid=over_identification(z, y, D, e, fit.spec, data.n_exog))
 
 
 def linear_strength(z: FloatArray, D: FloatArray, data: IVData, spec: CovarianceSpec) -> FirstStage:
@@ -197,4 +203,5 @@ def results(
         kappa=fit.kappa,
         learner=learner,
         weak="",
+        overid=None,
     )

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
+from mlinstruments._core.hypotheses import TestResult
 from mlinstruments._core.tables import number
 
 from .confidence_set import ConfidenceSet
@@ -87,6 +88,11 @@ def _effective(first: FirstStage) -> str:
 
 def _beside(linear: float, q: int) -> str:
     return f"   (linear first stage: q x F = {q} x {number(linear, 2)} = {number(q * linear, 2)})"
+
+
+def overid_fact(test: TestResult) -> Fact:
+    """Hansen's J with its p-value."""
+    return "J test", f"{number(test.statistic, 2)}   (chi2({test.df}), p = {number(test.pvalue)})"
 
 
 def ar_facts(found: ConfidenceSet | Mapping[str, ConfidenceSet]) -> list[Fact]:
