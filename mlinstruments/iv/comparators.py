@@ -8,7 +8,7 @@ from mlinstruments._core.exceptions import InputError
 from mlinstruments._core.sandwich import CovarianceSpec
 
 from .data import IVData
-from .estimate import kclass
+from .estimate import Variables, second_stage
 from .results import IVResults
 from .same_call import Comparator, kclass_results, results
 
@@ -29,8 +29,8 @@ class OLS(Comparator):
 
     def _fit(self, data: IVData, spec: CovarianceSpec) -> IVResults:
         none = np.empty((data.nobs, 0))
-        regressors = np.hstack([data.X, data.D])
-        fit = kclass(data.y, regressors, none, none, spec, data.weights, 0.0)
+        variables = Variables(data.y, [data.X, data.D], none, none, data.weights)
+        fit = second_stage(variables, spec, 0.0).fit()
         return results(data, fit, "OLS", "", (), None)
 
 

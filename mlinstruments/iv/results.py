@@ -35,6 +35,18 @@ from .summary import (
 )
 
 
+@dataclass(frozen=True)
+class NotHeld:
+    """Stands in a result for what it does not hold; asking for it raises the reason.
+
+    Parameters
+    ----------
+    reason : str
+    """
+
+    reason: str
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class IVResults(Printed):
     """A fitted linear model, in linearmodels' words.
@@ -104,6 +116,12 @@ class IVResults(Printed):
     weak: str
     overid: TestResult | None
     _learned: ClassVar[bool] = False
+
+    def __getattribute__(self, name: str) -> Any:
+        value = super().__getattribute__(name)
+        if isinstance(value, NotHeld):
+            raise InputError(f"{name} {value.reason}")
+        return value
 
     # ---- estimates, in linearmodels' names ----------------------------------------------------
 
@@ -394,6 +412,7 @@ class IVResults(Printed):
             ARKind,
             Moments,
             OrthogonalMoments,
+            NotHeld,
         )
         found = store.load(path, {kind.__name__: kind for kind in results + parts})
         if not isinstance(found, cls):

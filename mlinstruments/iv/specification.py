@@ -16,48 +16,40 @@ from mlinstruments._core.linalg import dependent_columns, orthonormal_basis, uni
 from mlinstruments._core.sandwich import CovarianceSpec, meat, moment_meat, nearest_psd
 from mlinstruments._core.typing import FloatArray
 
-from .joint_strength import variance_of_sums
-
 # Curved terms looked at by the test of covariates, squares first.
 MOST_TERMS = 30
 # Contrasts whose variance is below this share of the estimates' own are rounding.
 NO_CONTRAST = 1e-10
 
 
-def over_identification(
-    z: FloatArray, y: FloatArray, D: FloatArray, e: FloatArray, spec: CovarianceSpec, n_exog: int
-) -> TestResult:
+def over_identification(z: FloatArray, v: FloatArray, S: FloatArray) -> TestResult:
     """Hansen's J: whether all instruments imply the same coefficients; Sargan's if ``unadjusted``.
 
-    The least of (z'u)' S^-1 (z'u), u = y - D t, over t, with S the variance of z'e at the residuals
-    of the fit; no small-sample factors. With covariates partialled out of everything it is the J of
-    two-step GMM with the covariates among the instruments.
+    The least of (z'u)' S^-1 (z'u), u = y - D t, over t. With covariates partialled out of
+    everything it is the J of two-step GMM with the covariates among the instruments.
 
     Parameters
     ----------
-    z : array, shape (n, q)
-        More instruments than endogenous regressors, linearly independent.
-    y : array, shape (n,)
-    D : array, shape (n, d)
-    e : array, shape (n,)
-    spec : CovarianceSpec
-        With its bandwidth, if any.
-    n_exog : int
-        Covariates partialled out.
+    z : array, shape (r, q)
+        More instruments than endogenous regressors: rows, or few rows with their inner products.
+    v : array, shape (r, 1 + d)
+        [y, D] likewise.
+    S : array, shape (q, q)
+        Variance of the sums z'e at the residuals of the fit.
 
     References
     ----------
     Sargan (1958), doi:10.2307/1907619; Hansen (1982), doi:10.2307/1912775.
     """
-    plain = CovarianceSpec(spec.kind, False, spec.clusters, spec.bandwidth)
-    Q = orthonormal_basis(unit_length(z)[0])
-    S = variance_of_sums(Q, e, plain, n_exog)
-    values, vectors = np.linalg.eigh(S)
+    z, lengths = unit_length(z)
+    sums = z.T @ unit_length(v)[0]
+    units = lengths * unit_length(v[:, :1])[1]
+    values, vectors = np.linalg.eigh(S / np.outer(units, units))
     kept = values > values[-1] * len(values) * np.finfo(float).eps
-    root = vectors[:, kept] / np.sqrt(values[kept])
-    outcome, treatments = root.T @ (Q.T @ y), root.T @ (Q.T @ unit_length(D)[0])
+    scaled = (vectors[:, kept] / np.sqrt(values[kept])).T @ sums
+    outcome, treatments = scaled[:, 0], scaled[:, 1:]
     rest = outcome - treatments @ np.linalg.lstsq(treatments, outcome, rcond=None)[0]
-    df = int(kept.sum()) - D.shape[1]
+    df = int(kept.sum()) - treatments.shape[1]
     null = "all instruments are valid"
     if df < 1:  # two-way sums may leave fewer directions than coefficients
         return TestResult(float("nan"), float("nan"), max(df, 0), null)

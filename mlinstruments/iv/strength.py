@@ -10,13 +10,8 @@ import pandas as pd
 from scipy import stats
 
 from mlinstruments._core.exceptions import InputError
-from mlinstruments._core.linalg import (
-    dependent_columns,
-    least_squares,
-    residuals,
-    triangular_factor,
-    unit_length,
-)
+from mlinstruments._core.factor import triangular_factor
+from mlinstruments._core.linalg import dependent_columns, least_squares, residuals, unit_length
 from mlinstruments._core.sandwich import CovarianceSpec, meat, meat_of_blocks, nearest_psd
 from mlinstruments._core.typing import FloatArray, IntArray
 
@@ -92,24 +87,59 @@ def robust_f(z: FloatArray, d: FloatArray, spec: CovarianceSpec, n_exog: int) ->
     float
         Wald statistic over q; 0 where the instruments do not vary.
     """
-    z = unit_length(z[:, (z**2).sum(axis=0) > 0])[0]
+    scores = None
+    if spec.kind != "unadjusted":
+        scores = z * (d - z @ least_squares(z, d))[:, None]
+        spec = spec.resolve(scores)
+    n_params = n_exog + int((z**2).sum(axis=0).astype(bool).sum())
+    variance = None if scores is None else meat(scores, spec, n_params)
+    return f_statistic(z, d, variance, spec, len(d), n_params)
+
+
+def f_statistic(
+    z: FloatArray,
+    d: FloatArray,
+    variance: FloatArray | None,
+    spec: CovarianceSpec,
+    n: int,
+    n_params: int,
+) -> float:
+    """F of instruments for one treatment from their inner products and the meat of their scores.
+
+    Parameters
+    ----------
+    z : array, shape (r, q)
+        Instruments, or any rows with their inner products.
+    d : array, shape (r,)
+        The treatment likewise.
+    variance : array, shape (q, q), or None
+        Variance of the sums of instrument times first-stage residual; None for ``unadjusted``.
+    spec : CovarianceSpec
+    n : int
+        Rows of the data.
+    n_params : int
+        Covariates partialled out and instruments.
+
+    Returns
+    -------
+    float
+        Wald statistic over q; 0 where the instruments do not vary.
+    """
+    kept = (z**2).sum(axis=0) > 0
+    z, lengths = unit_length(z[:, kept])
     q = int(z.shape[1])
     if q == 0:
         return 0.0
-    coefficients = least_squares(z, d)
-    resids = d - z @ coefficients
-    n_params = n_exog + q
-    if spec.kind == "unadjusted":
-        factor = len(d) / (len(d) - n_params) if spec.debiased else 1.0
-        variance = factor * float(resids @ resids) / len(d)
-        wald = float(coefficients @ (z.T @ z) @ coefficients) / variance
-        return wald / q
-    scores = z * resids[:, None]
-    variance_of_sum = nearest_psd(meat(scores, spec.resolve(scores), n_params))
+    if variance is None:
+        coefficients = least_squares(z, d)
+        resids = d - z @ coefficients
+        factor = n / (n - n_params) if spec.debiased else 1.0
+        wald = float(coefficients @ (z.T @ z) @ coefficients)
+        return wald / (factor * float(resids @ resids) / n) / q
+    scaled = nearest_psd(variance[np.ix_(kept, kept)] / np.outer(lengths, lengths))
     product = z.T @ d
     # (z'z)^-1 meat (z'z)^-1 in the middle cancels: the Wald statistic needs the meat alone.
-    wald = float(product @ np.linalg.pinv(variance_of_sum, hermitian=True) @ product)
-    return wald / q
+    return float(product @ np.linalg.pinv(scaled, hermitian=True) @ product) / q
 
 
 def partial_r2(z: FloatArray, d: FloatArray) -> float:

@@ -14,7 +14,7 @@ from scipy import linalg, stats
 from mlinstruments import LIML, MLIV, TSLS, IVResults, MLIVResults
 from mlinstruments._core.arrays import encode_labels
 from mlinstruments._core.sandwich import CovarianceSpec, moment_meat
-from mlinstruments.iv.joint_strength import effective_critical, joint_strength
+from mlinstruments.iv.joint_strength import FirstStages, effective_critical, joint_strength
 from tests.designs import FAST, strong
 from tests.tolerances import ROUNDING, SOLVE
 
@@ -220,12 +220,15 @@ def test_effective_critical_values_hold_the_size_of_the_test(seed):
 
 def test_instruments_that_do_not_vary_have_no_strength():
     D = np.random.default_rng(0).normal(size=(50, 2))
-    found, effective = joint_strength(np.zeros((50, 3)), D, CovarianceSpec(), 1, ("a", "b"))
+    spec = CovarianceSpec()
+    stage = FirstStages.of_rows(np.zeros((50, 3)), D, spec, 1)
+    found, effective = joint_strength(stage, spec, ("a", "b"))
     assert (found.cragg_donald, found.kleibergen_paap) == (0.0, 0.0)
     assert found.rank_test.pvalue == 1.0
     assert (found.conditional_f == 0).all()
     assert np.isnan(effective)
-    assert joint_strength(np.zeros((50, 3)), D[:, :1], CovarianceSpec(), 1, ("a",))[1] == 0.0
+    one = FirstStages.of_rows(np.zeros((50, 3)), D[:, :1], spec, 1)
+    assert joint_strength(one, spec, ("a",))[1] == 0.0
 
 
 @pytest.mark.parametrize("n_repeats", [1, 3])
