@@ -17,6 +17,7 @@ from . import strength
 from .anderson_rubin import Moments
 from .ar_kinds import ARKind, by_fold_moments, orthogonal_moments
 from .data import IVData
+from .direct_effects import DirectEffectMoments, direct_effect_moments
 from .estimate import LinearFit, SecondStage, Variables, second_stage
 from .first_stage import gathered, repeat_rows
 from .instrument import LearnedInstruments
@@ -79,6 +80,7 @@ def assemble(
         ),
         weak=weak_reason(fits),
         overid=None,
+        direct_effects=_direct_effects(data, learned, spec),
         **settings,
     )
 
@@ -88,6 +90,30 @@ def _instrument(data: IVData, z: FloatArray) -> pd.Series | pd.DataFrame:
     if len(names) == 1:
         return data.on_input_index(z[:, 0], names[0])
     return data.on_input_index(z, names)
+
+
+def _direct_effects(
+    data: IVData, learned: LearnedInstruments, spec: CovarianceSpec
+) -> DirectEffectMoments | None:
+    """Moments of a single average instrument for bounds without the exclusion restriction.
+
+    They take a pass over the rows of their own, which is little beside the learning.
+    """
+    if data.n_endog > 1:
+        return None
+    noise = learned.noise
+    noises = None if noise is None else np.where(learned.varies[:, None, :], noise, 0.0)
+    y, d = partialled(np.column_stack([data.y, data.D]), data).T
+    return direct_effect_moments(
+        root_weighted(learned.z.mean(axis=0), data),
+        y,
+        d,
+        spec,
+        data.n_exog,
+        (f"instrument for {data.endog[0]}",),
+        None if noises is None else [root_weighted(one, data) for one in noises],
+        learned=True,
+    )
 
 
 def _resolved(spec: CovarianceSpec, data: IVData, z: FloatArray) -> CovarianceSpec:

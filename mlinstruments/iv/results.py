@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -20,6 +20,7 @@ from mlinstruments._core.typing import FloatArray
 
 from .anderson_rubin import Moments
 from .ar_kinds import ARKind, chosen_kind
+from .direct_effects import DirectEffectLine, DirectEffectMoments
 from .joint_strength import JointStrength
 from .orthogonal import OrthogonalMoments
 from .strength import FirstStage, tf_interval
@@ -83,6 +84,8 @@ class IVResults(Printed):
     overid : TestResult, optional
         Hansen's J test that all instruments are valid (Sargan's with ``cov_type="unadjusted"``),
         with more instruments than endogenous regressors.
+    direct_effects : DirectEffectMoments, optional
+        What :func:`mlinstruments.exclusion_bounds` needs, where it is kept.
 
     Examples
     --------
@@ -115,6 +118,7 @@ class IVResults(Printed):
     learner: str
     weak: str
     overid: TestResult | None
+    direct_effects: DirectEffectMoments | None = field(default=None, kw_only=True)
     _learned: ClassVar[bool] = False
 
     def __getattribute__(self, name: str) -> Any:
@@ -413,6 +417,8 @@ class IVResults(Printed):
             Moments,
             OrthogonalMoments,
             NotHeld,
+            DirectEffectLine,
+            DirectEffectMoments,
         )
         found = store.load(path, {kind.__name__: kind for kind in results + parts})
         if not isinstance(found, cls):
