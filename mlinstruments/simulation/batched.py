@@ -36,7 +36,7 @@ CHUNK_DOUBLES, CHUNK_SAMPLES, CHUNK_HELD = 1 << 20, 32, 128
 
 def takes(estimator: Any) -> bool:
     """Whether an estimator is an MLIV this path knows in full."""
-    if type(estimator) is not MLIV:
+    if type(estimator) is not MLIV or not isinstance(estimator.n_folds, int):
         return False
     given, default = estimator.get_params(deep=False), MLIV().get_params(deep=False)
     if any(given[name] != default[name] for name in given if name not in FREE):
