@@ -226,6 +226,7 @@ class IVData:
             W=replace(self.W, values=self.W.values[rows]),
             weights=weights,
             clusters=tuple(encode_labels(codes[rows]) for codes in self.clusters),
+            factor=None,
             kept=kept,
         )
 

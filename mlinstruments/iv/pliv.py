@@ -166,6 +166,6 @@ def residual_results(
 ) -> IVResults:
     """2SLS on residuals: ``rest`` holds those of outcome (n, 1), treatments and instruments."""
     y, D, Z = rest["dependent"][:, 0], rest["endog"], rest["instruments"]
-    without = replace(data, y=y, D=D, X=np.empty((data.nobs, 0)), exog=())
+    without = replace(data, y=y, D=D, X=np.empty((data.nobs, 0)), exog=(), factor=None)
     fit = kclass(y, without.X, D, Z, spec, data.weights)
     return over_identified(without, fit, "PLIV", learner, Z, kind="partialled")

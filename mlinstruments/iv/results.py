@@ -20,6 +20,7 @@ from mlinstruments._core.typing import FloatArray
 
 from .anderson_rubin import Moments
 from .ar_kinds import ARKind, chosen_kind
+from .diagnostics import Diagnostics, diagnostics
 from .direct_effects import DirectEffectLine, DirectEffectMoments
 from .joint_strength import JointStrength
 from .orthogonal import OrthogonalMoments
@@ -324,6 +325,31 @@ class IVResults(Printed):
 
     def _notes(self) -> tuple[str, ...]:
         return (f"No estimate: {self.weak}",) if self.weak else ()
+
+    def diagnostics(self) -> Diagnostics:
+        """Strength, set and tests in one table, with what each means and what to do.
+
+        Returns
+        -------
+        Diagnostics
+            Prints as a table; ``to_frame()`` has the meanings and the advice.
+
+        Raises
+        ------
+        InputError
+            Of OLS, which uses no instruments.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from mlinstruments import TSLS
+        >>> rng = np.random.default_rng(0)
+        >>> z, u = rng.normal(size=(2, 1000))
+        >>> res = TSLS().fit(z + 2 * u, np.ones(1000), z + u, z)
+        >>> res.diagnostics().to_frame()["verdict"].to_dict()
+        {'First-stage F': 'fine', 'Rank test': 'fine', 'AR set length': 'fine'}
+        """
+        return diagnostics(self)
 
     def plot(self, ax: Any = None) -> Any:
         """Estimates with Wald and Anderson-Rubin intervals (needs the ``plot`` extra).

@@ -107,6 +107,19 @@ class Comparator(BaseEstimator):  # type: ignore[misc]
         raise NotImplementedError
 
 
+def read_inputs(data: tuple[Any, ...], weights: Any, clusters: Any, takes_missing: bool) -> IVData:
+    """The four inputs of ``fit``, or the two of ``fit_formula``, that stand after a model."""
+    by_formula = len(data) == 2 and isinstance(data[0], str)
+    if not by_formula and len(data) != 4:
+        raise InputError(
+            "after the model give dependent, exog, endog, instruments as to fit(), or formula, data"
+            f" as to fit_formula(); got {len(data)} inputs."
+        )
+    read: Any = IVData.from_formula if by_formula else IVData.from_arrays
+    found: IVData = read(*data, weights, clusters, takes_missing)
+    return found
+
+
 def numeric_instruments(data: IVData) -> FloatArray:
     """Independent columns of instruments (n, q), categories as indicators; at least as many as D.
 
