@@ -30,6 +30,8 @@ ROOMS = (
     "mlinstruments.preferences",
     "mlinstruments.preferences.logs",
 )
+# Pages with code, and how many blocks of its output they show.
+PAGES = {"preferences.md": 5, "simulation.md": 1}
 DIRECTIVE = re.compile(
     r"^\.\. (currentmodule|module|auto\w+|py:data):: *([\w.]*)(?:\(\))?$", re.MULTILINE
 )
@@ -93,9 +95,12 @@ def printed_by(page: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[Block,
         return shown_and_printed(blocks(page.read_text(encoding="utf-8")))
 
 
-def test_preferences_shows_what_its_code_prints(monkeypatch: pytest.MonkeyPatch) -> None:
-    pairs = printed_by(DOCS / "preferences.md", monkeypatch)
-    assert len(pairs) == 5
+@pytest.mark.parametrize(("page", "outputs"), PAGES.items())
+def test_pages_show_what_their_code_prints(
+    page: str, outputs: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pairs = printed_by(DOCS / page, monkeypatch)
+    assert len(pairs) == outputs
     for block, printed in pairs:
         assert skeleton(block.contents) == skeleton(printed)
         shown = [float(number) for number in NUMBER.findall(block.contents)]
@@ -121,4 +126,5 @@ def refresh(page: Path) -> None:
 
 
 if __name__ == "__main__":
-    refresh(DOCS / "preferences.md")
+    for name in PAGES:
+        refresh(DOCS / name)
