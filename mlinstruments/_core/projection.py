@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import linalg
 
-from .linalg import BLOCK, RANK_TOLERANCE, independent_columns, triangular_factor
+from .factor import BLOCK, triangular_factor
+from .linalg import RANK_TOLERANCE, independent_columns
 from .typing import AnyArray, FloatArray, IntArray
 
 # Eigenvalues of a Gram matrix below this share of the largest are zero up to rounding.
@@ -44,9 +45,10 @@ class Projector:
         """Prepare to project on regressors (n, p) under weights (n,)."""
         factor = triangular_factor([regressors])
         kept = independent_columns(factor)
-        r = linalg.qr(factor[:, kept], mode="r")[0][: len(kept)]
         combinations = np.zeros((regressors.shape[1], len(kept)))
-        combinations[kept] = linalg.solve_triangular(r, np.eye(len(kept)))
+        if len(kept):
+            r = linalg.qr(factor[:, kept], mode="r")[0][: len(kept)]
+            combinations[kept] = linalg.solve_triangular(r, np.eye(len(kept)))
         return cls(regressors, weights, np.sqrt(len(regressors)) * combinations)
 
     def on(self, rows: IntArray) -> Part:
