@@ -7,14 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import linalg
 
+from .factor import BLOCK, triangular_factor
 from .typing import FloatArray, IntArray
 
 # A column whose residual on the others is below this share of its own length counts as collinear.
 RANK_TOLERANCE = 1e-9
 # Singular values below this share of the largest, of columns of unit length, are rounding.
 SINGULAR_TOLERANCE = 1e-12
-# Rows handled at a time where n x p temporaries would matter; larger ones are no faster.
-BLOCK = 16_384
 
 
 @dataclass(frozen=True)
@@ -147,50 +146,6 @@ def has_constant(columns: FloatArray) -> bool:
     constant, others = factor[:, -1], factor[:, :-1]
     rest = constant - others @ least_squares(others, constant)
     return bool(np.linalg.norm(rest) < 1e-8 * np.sqrt(n))
-
-
-def triangular_factor(columns: list[FloatArray], weights: FloatArray | None = None) -> FloatArray:
-    """R of the QR decomposition of columns side by side, without joining them in memory.
-
-    Any least-squares quantity of the data is that of the few rows of R, to the same accuracy as
-    from the rows themselves: inner products are preserved and no Gram matrix is formed.
-
-    Parameters
-    ----------
-    columns : list of arrays, each (n,) or (n, m_i)
-        The variables, in order.
-    weights : array, shape (n,), optional
-        Analytic weights.
-
-    Returns
-    -------
-    array, shape (r, sum of m_i), r at most the number of columns
-
-    Examples
-    --------
-    >>> r = triangular_factor([np.array([3.0, 4.0])])
-    >>> abs(r)
-    array([[5.]])
-    """
-    matrices = [c[:, None] if c.ndim == 1 else c for c in columns]
-    n = len(matrices[0])
-    factor = np.empty((0, sum(m.shape[1] for m in matrices)))
-    for start in range(0, n, BLOCK):
-        rows = slice(start, start + BLOCK)
-        block = np.hstack([m[rows] for m in matrices])
-        if weights is not None:
-            block = block * np.sqrt(weights[rows])[:, None]
-        factor = append_rows(factor, block)
-    return factor
-
-
-def append_rows(factor: FloatArray, block: FloatArray) -> FloatArray:
-    """R of the QR decomposition of the rows behind ``factor`` (r, m) and ``block`` (b, m)."""
-    stacked = np.vstack([factor, block])
-    if stacked.shape[1] == 0:
-        return np.empty((0, 0))
-    r = linalg.qr(stacked, mode="r", overwrite_a=True, check_finite=False)[0]
-    return np.asarray(r[: stacked.shape[1]])
 
 
 def unit_length(columns: FloatArray) -> tuple[FloatArray, FloatArray]:

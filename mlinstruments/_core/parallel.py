@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import reduce
+from operator import add
 from typing import Any, TypeVar
 
 import numpy as np
@@ -76,14 +78,43 @@ def parallel_map(
     >>> parallel_map(pow, [0, 3], shared=2)
     [1, 8]
     """
+    listed = list(tasks)
+    results = parallel_stream(function, listed, n_jobs, shared=shared)
+    return list(_shown(results, len(listed), progress, description))
+
+
+def parallel_sum(
+    function: Callable[..., Result],
+    tasks: Iterable[Any],
+    n_jobs: int | None = None,
+    progress: bool | None = None,
+    description: str = "",
+) -> Result:
+    """The sum (``+``) of ``function`` of every task, added up in task order as results come in.
+
+    Parameters
+    ----------
+    function, tasks, n_jobs, progress, description
+        As for :func:`parallel_map`; at least one task. Few results are held at a time.
+
+    Examples
+    --------
+    >>> parallel_sum(abs, [-1, 2])
+    3
+    """
+    listed = list(tasks)
+    results = parallel_stream(function, listed, n_jobs)
+    return reduce(add, _shown(results, len(listed), progress, description))
+
+
+def _shown(
+    results: Iterator[Result], total: int, progress: bool | None, description: str
+) -> Iterator[Result]:
     from tqdm.auto import tqdm
 
-    listed = list(tasks)
     # disable=None lets tqdm be silent where the output is not a terminal.
-    disable = (None if len(listed) >= 20 else True) if progress is None else not progress
-    results = parallel_stream(function, listed, n_jobs, shared=shared)
-    bar = tqdm(results, total=len(listed), desc=description, disable=disable, leave=False)
-    return list(bar)
+    disable = (None if total >= 20 else True) if progress is None else not progress
+    yield from tqdm(results, total=total, desc=description, disable=disable, leave=False)
 
 
 def parallel_stream(

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import linalg
 
-from .linalg import BLOCK, RANK_TOLERANCE, independent_columns, triangular_factor
+from .factor import BLOCK, triangular_factor
+from .linalg import RANK_TOLERANCE, independent_columns
 from .typing import AnyArray, FloatArray, IntArray
 
 # Eigenvalues of a Gram matrix below this share of the largest are zero up to rounding.

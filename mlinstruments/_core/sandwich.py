@@ -6,14 +6,14 @@ covariances by g/(g-1) (n-1)/(n-k) for each way of clustering.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from .arrays import check_choice, check_count
 from .exceptions import InputError
-from .linalg import BLOCK
+from .factor import BLOCK
 from .typing import FloatArray, IntArray
 
 KINDS = ("unadjusted", "robust", "clustered", "kernel")
@@ -124,16 +124,9 @@ def meat(scores: FloatArray, spec: CovarianceSpec, n_params: int) -> FloatArray:
     >>> meat(np.array([[1.0], [2.0]]), CovarianceSpec("robust"), n_params=1)
     array([[5.]])
     """
-    n = len(scores)
-    if spec.kind == "robust":
-        return _factor(spec, n, n_params) * (scores.T @ scores)
-    if spec.kind == "clustered":
-        return _clustered(scores, spec, n_params)
-    if spec.kind == "kernel":
-        if spec.bandwidth is None:
-            raise InputError("a kernel covariance needs its bandwidth resolved first.")
-        return _factor(spec, n, n_params) * _bartlett(scores, spec.bandwidth)
-    raise InputError("an unadjusted covariance is not a function of scores.")
+    total = MeatSum(spec, scores.shape[1])
+    total.add(scores.T, cluster_ways(spec))
+    return total.result(n_params)
 
 
 def meat_of_blocks(
@@ -148,13 +141,136 @@ def meat_of_blocks(
     n : int
         Rows in all.
     spec, n_params
-        As for :func:`meat`. Kernels link neighbours across blocks, so their scores are joined.
+        As for :func:`meat`. Kernels link neighbours across blocks, so theirs is a single one.
     """
-    slices = [slice(start, start + BLOCK) for start in range(0, n, BLOCK)]
-    if spec.kind == "robust":
-        total = sum(scores.T @ scores for scores in map(block, slices))
-        return np.asarray(_factor(spec, n, n_params) * total)
-    return meat(np.concatenate([block(rows) for rows in slices]), spec, n_params)
+    step = n if spec.kind == "kernel" else BLOCK
+    ways = cluster_ways(spec)
+    total = None
+    for start in range(0, n, step):
+        rows = slice(start, start + step)
+        scores = block(rows).T
+        total = MeatSum(spec, len(scores)) if total is None else total
+        total.add(scores, [codes[rows] for codes in ways])
+    assert total is not None
+    return total.result(n_params)
+
+
+def cluster_ways(spec: CovarianceSpec) -> tuple[IntArray, ...]:
+    """Groups (n,) whose sums of scores a covariance needs: the clusters, and those of both ways."""
+    if len(spec.clusters) < 2:
+        return spec.clusters
+    a, b = spec.clusters
+    both = np.unique(a * (int(b.max()) + 1) + b, return_inverse=True)[1]
+    return (a, b, both.astype(np.int64))
+
+
+class MeatSum:
+    """The meat of scores that arrive a block of rows at a time.
+
+    Parameters
+    ----------
+    spec : CovarianceSpec
+        Any kind but ``unadjusted``; its own clusters are not looked at.
+    m : int
+        Scores of a row.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> total = MeatSum(CovarianceSpec("robust"), 1)
+    >>> for score in (1.0, 2.0):
+    ...     total.add(np.array([[score]]))
+    >>> total.result(n_params=1)
+    array([[5.]])
+    """
+
+    def __init__(self, spec: CovarianceSpec, m: int) -> None:
+        if spec.kind == "unadjusted":
+            raise InputError("an unadjusted covariance is not a function of scores.")
+        self._spec = spec
+        self._n = 0
+        self._products = np.zeros((m, m))
+        ways = {0: 0, 1: 1, 2: 3}[len(spec.clusters)] if spec.kind == "clustered" else 0
+        self._sums = [GroupSums(m) for _ in range(ways)]
+
+    @property
+    def width(self) -> int:
+        """Scores of a row."""
+        return len(self._products)
+
+    def add(self, scores: FloatArray, groups: Sequence[IntArray] = ()) -> None:
+        """Take in scores (m, rows) and, where clustered, each row's group in each way.
+
+        With two ways of clustering the groups are those of the first, the second, and both.
+        """
+        self._n += scores.shape[1]
+        if self._spec.kind == "robust":
+            self._products += scores @ scores.T
+        elif self._spec.kind == "clustered":
+            for sums, codes in zip(self._sums, groups, strict=True):
+                sums.add(scores, codes)
+        elif self._spec.bandwidth is None:
+            raise InputError("a kernel covariance needs its bandwidth resolved first.")
+        else:  # a single block
+            self._products = _bartlett(scores.T, self._spec.bandwidth)
+
+    def merge(self, other: MeatSum, groups: Sequence[IntArray] = ()) -> None:
+        """Take in what ``other`` has, whose groups have the numbers ``groups`` here, each way."""
+        self._n += other._n
+        self._products += other._products
+        for sums, more, codes in zip(self._sums, other._sums, groups, strict=True):
+            sums.add(more.values.T, codes[: len(more.values)])
+
+    def result(self, n_params: int) -> FloatArray:
+        """Variance of the sums of the scores (m, m); ``n_params`` for the small-sample factor."""
+        n, spec = self._n, self._spec
+        factor = n / (n - n_params) if spec.debiased else 1.0
+        if spec.kind != "clustered":
+            return factor * self._products
+        total = np.zeros_like(self._products)
+        for sums, sign in zip(self._sums, (1, 1, -1), strict=False):
+            g = len(sums.values)
+            groups = g / (g - 1) * (n - 1) / n if spec.debiased else 1.0
+            total += sign * factor * groups * (sums.values.T @ sums.values)
+        return total
+
+
+class GroupSums:
+    """Sums of scores by group, for groups numbered from 0 and not known beforehand.
+
+    Parameters
+    ----------
+    m : int
+        Scores of a row.
+    """
+
+    def __init__(self, m: int) -> None:
+        self._held = np.zeros((64, m))
+        self._size = 0
+
+    @property
+    def values(self) -> FloatArray:
+        """Sums, shape (groups, m)."""
+        return self._held[: self._size]
+
+    def add(self, scores: FloatArray, codes: IntArray) -> None:
+        """Add scores (m, rows) to the groups ``codes`` (rows,)."""
+        if len(codes) == 0:
+            return
+        most = int(codes.max()) + 1
+        self._size = max(self._size, most)
+        if most > len(self._held):
+            grown = np.zeros((max(most, 2 * len(self._held)), self._held.shape[1]))
+            grown[: len(self._held)] = self._held
+            self._held = grown
+        if most <= len(codes):
+            for j, row in enumerate(scores):
+                self._held[:most, j] += np.bincount(codes, row, most)
+        else:
+            order = np.argsort(codes, kind="stable")
+            sorted_codes = codes[order]
+            first = np.flatnonzero(np.diff(sorted_codes, prepend=-1))
+            self._held[sorted_codes[first]] += np.add.reduceat(scores[:, order], first, axis=1).T
 
 
 def moment_meat(z: FloatArray, v: FloatArray, spec: CovarianceSpec, n_params: int) -> FloatArray:
@@ -179,32 +295,9 @@ def moment_meat(z: FloatArray, v: FloatArray, spec: CovarianceSpec, n_params: in
     n = len(z)
     if spec.kind == "unadjusted":
         product = np.asarray(np.kron(v.T @ v / n, z.T @ z), dtype=np.float64)
-        return _factor(spec, n, n_params) * product
+        return n / (n - n_params) * product if spec.debiased else product
     scores = (v[:, :, None] * z[:, None, :]).reshape(n, -1)
     return meat(scores, spec, n_params)
-
-
-def _factor(spec: CovarianceSpec, n: int, n_params: int) -> float:
-    return n / (n - n_params) if spec.debiased else 1.0
-
-
-def _clustered(scores: FloatArray, spec: CovarianceSpec, n_params: int) -> FloatArray:
-    first = _one_way(scores, spec.clusters[0], spec, n_params)
-    if len(spec.clusters) == 1:
-        return first
-    a, b = spec.clusters
-    both = np.unique(a * (int(b.max()) + 1) + b, return_inverse=True)[1].astype(np.int64)
-    second = _one_way(scores, b, spec, n_params)
-    return first + second - _one_way(scores, both, spec, n_params)
-
-
-def _one_way(
-    scores: FloatArray, codes: IntArray, spec: CovarianceSpec, n_params: int
-) -> FloatArray:
-    n, g = len(scores), int(codes.max()) + 1
-    sums: FloatArray = np.column_stack([np.bincount(codes, column, g) for column in scores.T])
-    factor = _factor(spec, n, n_params) * g / (g - 1) * (n - 1) / n if spec.debiased else 1.0
-    return factor * (sums.T @ sums)
 
 
 def _bartlett(scores: FloatArray, lags: int) -> FloatArray:

@@ -76,7 +76,9 @@ def _encode(value: Any, arrays: dict[str, Any]) -> Any:
     if isinstance(value, tuple | list):
         return [_encode(item, arrays) for item in value]
     if is_dataclass(value):
-        content = {f.name: _encode(getattr(value, f.name), arrays) for f in fields(value)}
+        # As held, without what asking for it may add to or refuse.
+        held = {f.name: object.__getattribute__(value, f.name) for f in fields(value)}
+        content = {name: _encode(item, arrays) for name, item in held.items()}
         return {"class": type(value).__name__, "fields": content}
     raise InputError(f"a {type(value).__name__} cannot be saved.")
 

@@ -107,9 +107,34 @@ def moments(
     meat = moment_meat(z, residual, spec, n_params)
     if noise is not None:
         meat = meat + moment_meat(noise, residual, spec, n_params)
-    products = z.T @ variables
-    df_resid = float(len(y) - n_params) if spec.debiased else INF
-    units = np.sqrt((variables**2).T @ z**2).ravel()
+    lengths = np.linalg.norm(variables, axis=0), np.linalg.norm(z, axis=0)
+    units = np.kron(*lengths) / np.sqrt(len(y))
+    return from_sums(z.T @ variables, meat, units, spec, len(y), n_params, factor)
+
+
+def from_sums(
+    products: FloatArray,
+    meat: FloatArray,
+    units: FloatArray,
+    spec: CovarianceSpec,
+    n: int,
+    n_params: int,
+    factor: float = 1.0,
+) -> Moments:
+    """Moments from sums over rows.
+
+    Parameters
+    ----------
+    products : array, shape (q, 1 + d)
+        Of instruments and (outcome, endogenous).
+    meat : array, shape (q (1 + d), q (1 + d))
+        Variance of ``products``, outcome first.
+    units : array, shape (q (1 + d),)
+        Of the entries of ``products``, to tell the small from rounding of the large.
+    spec, n, n_params, factor
+        As for :func:`moments`, with ``n`` rows.
+    """
+    df_resid = float(n - n_params) if spec.debiased else INF
     meat = factor * nearest_psd((meat + meat.T) / 2, np.where(units > 0, units, 1.0))
     return Moments(products[:, 0], products[:, 1:], meat, df_resid)
 

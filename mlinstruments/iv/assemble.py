@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from mlinstruments._core.sandwich import CovarianceSpec
-from mlinstruments._core.typing import FloatArray
+from mlinstruments._core.typing import BoolArray, FloatArray
 from mlinstruments.learning.folds import Split
 
 from . import anderson_rubin as ar
@@ -18,17 +18,20 @@ from .anderson_rubin import Moments
 from .ar_kinds import ARKind, by_fold_moments, orthogonal_moments
 from .data import IVData
 from .direct_effects import DirectEffectMoments, direct_effect_moments
-from .estimate import LinearFit, kclass
+from .estimate import LinearFit, SecondStage, Variables, second_stage
+from .first_stage import gathered, repeat_rows
 from .instrument import LearnedInstruments
 from .learn import DirectionInstruments, FirstStagePlan, partialled, root_weighted
 from .mliv_results import MLIVResults
+from .reduced import Partialled
 from .strength import FirstStage
 
 
 @dataclass(frozen=True)
 class RepeatFit:
-    """One repeat: its IV fit, or why there is none."""
+    """One repeat: what its instruments imply, and its IV fit, or why there is none."""
 
+    stage: SecondStage
     fit: LinearFit | None
     weak: str
 
@@ -47,8 +50,7 @@ def assemble(
     """
     fits = fit_repeats(data, learned, spec)
     params, cov = combine(fits, data)
-    used = next((f.fit.spec for f in fits if f.fit is not None), spec)
-    spec = used if used.bandwidth is not None else _resolved(spec, data, learned)
+    spec = next((f.fit.spec for f in fits if f.fit is not None), fits[0].stage.sums.spec)
     first, splits = first_stage(data, learned, plan.splits, spec, fits)
     resids = data.y - data.X @ params[: data.n_exog] - data.D @ params[data.n_exog :]
     average = learned.z.mean(axis=0)
@@ -67,7 +69,7 @@ def assemble(
         n_clusters=spec.n_clusters,
         cluster_names=data.cluster_names,
         weighted=data.weights is not None,
-        ar=ar_kinds(data, learned, plan, spec, orthogonal),
+        ar=ar_kinds(data, learned, plan, spec, fits, orthogonal),
         first_stage=first,
         kappa=1.0,
         instrument=_instrument(data, average),
@@ -77,6 +79,7 @@ def assemble(
             tuple(f"repeat {r}" for r in range(len(plan.splits))),
         ),
         weak=weak_reason(fits),
+        overid=None,
         direct_effects=_direct_effects(data, learned, spec),
         **settings,
     )
@@ -113,37 +116,58 @@ def _direct_effects(
     )
 
 
-def _resolved(spec: CovarianceSpec, data: IVData, learned: LearnedInstruments) -> CovarianceSpec:
-    """A kernel's bandwidth where no repeat has an estimate to choose it from."""
+def _resolved(spec: CovarianceSpec, data: IVData, z: FloatArray) -> CovarianceSpec:
+    """A kernel's bandwidth where there is no estimate to choose it from."""
     if spec.kind != "kernel":
         return spec
-    return spec.resolve(learned.z.mean(axis=0) * partialled(data.y, data)[:, None])
+    return spec.resolve(z * partialled(data.y, data)[:, None])
 
 
 # ---- estimates ----------------------------------------------------------------------------------
 
 
 def fit_repeats(data: IVData, learned: LearnedInstruments, spec: CovarianceSpec) -> list[RepeatFit]:
-    """Just-identified IV with the instruments of every repeat."""
-    D = partialled(data.D, data)
+    """Just-identified IV with the instruments of every repeat.
+
+    A single repeat's noise enters its sums, for the corrected Anderson-Rubin set.
+    """
+    noise = _noises(learned) if len(learned.z) == 1 else []
     fits = []
     for z, varies in zip(learned.z, learned.varies, strict=True):
-        weak = _why_weak(root_weighted(z, data), D, varies, data.endog)
-        fit = None if weak else kclass(data.y, data.X, data.D, z, spec, data.weights)
-        fits.append(RepeatFit(fit, weak))
+        variables = _variables(data, z)
+        reduced = variables.reduce()
+        weak = why_weak(Partialled.of(reduced), varies, data.endog)
+        used = _resolved(spec, data, z) if weak else spec
+        stage = second_stage(variables, used, 1.0, reduced, not weak, noise)
+        fits.append(RepeatFit(stage, None if weak else stage.fit(), weak))
     return fits
 
 
-def _why_weak(z: FloatArray, D: FloatArray, varies: FloatArray, endog: tuple[str, ...]) -> str:
+def _variables(data: IVData, z: FloatArray) -> Variables:
+    return Variables(data.y, [data.X], data.D, z, data.weights)
+
+
+def _noises(learned: LearnedInstruments) -> list[FloatArray]:
+    """The noise (n, d) of every repeat, 0 for instruments that do not vary."""
+    if learned.noise is None:
+        return []
+    return [
+        noise if varies.all() else np.where(varies, noise, 0.0)
+        for noise, varies in zip(learned.noise, learned.varies, strict=True)
+    ]
+
+
+def why_weak(few: Partialled, varies: BoolArray, endog: tuple[str, ...]) -> str:
+    """Why instruments give no estimate; empty where they do."""
     for j, name in enumerate(endog):
         if not varies[j]:
             return f"the learner found nothing in the instruments that predicts {name}."
-        if strength.slope(z[:, j], D[:, j]) <= 0:
+        if not strength.slope(few.z[:, j], few.v[:, 1 + j]) > 0:
             return (
                 f"out of fold, predictions of {name} do not rise with {name} (slope not positive):"
                 " the first stage has learned noise."
             )
-    scaled = z / np.linalg.norm(z, axis=0)
+    scaled = few.z / np.linalg.norm(few.z, axis=0)
     if np.linalg.svd(scaled, compute_uv=False)[-1] < 1e-8:
         return "the learned instruments are linearly dependent."
     return ""
@@ -197,49 +221,19 @@ def first_stage(
     """Strength over repeats, and the table of repeats."""
     D = partialled(data.D, data)
     root = None if data.weights is None else np.sqrt(data.weights)
-    rows, folds = [], []
-    for r, z in enumerate(learned.z):
-        z = root_weighted(z, data)
+    rows, folds, joint, own = [], [], [], slice(data.n_exog, None)
+    for r, (z, repeat) in enumerate(zip(learned.z, fits, strict=True)):
+        few, fit, f = repeat.stage.partialled, repeat.fit, repeat.stage.first_stage_f()
         noise = None if learned.noise is None else root_weighted(learned.noise[r], data)
-        fit = fits[r].fit
+        found = None if fit is None else (fit.params[own], np.sqrt(np.diag(fit.cov))[own])
+        rows += repeat_rows(r, data.endog, few, f, found, noise)
+        joint.append(repeat.stage.joint_strength(data.endog)[0])
+        if splits[r].loo:  # a row says nothing of a slope
+            continue
+        z = root_weighted(z, data)
         for j, name in enumerate(data.endog):
-            own = None if noise is None else noise[:, j]
-            position = data.n_exog + j
-            calibration = strength.slope(z[:, j], D[:, j])
-            f = strength.robust_f(z, D[:, j], spec, data.n_exog) if calibration > 0 else 0.0
-            rows.append(
-                {
-                    "repeat": r,
-                    "endog": name,
-                    "estimate": np.nan if fit is None else fit.params[position],
-                    "std_error": np.nan if fit is None else np.sqrt(fit.cov[position, position]),
-                    "f": f,
-                    "partial_r2": strength.partial_r2(z, D[:, j]),
-                    "calibration": calibration,
-                    "reliability": strength.reliability(z[:, j], own),
-                }
-            )
-            if not splits[r].loo:  # a row says nothing of a slope
-                folds += strength.by_fold(z[:, j], D[:, j], root, splits[r].cell, r, name)
-    table = pd.DataFrame(rows)
-    medians = table.groupby("endog", sort=False)[
-        ["f", "partial_r2", "calibration", "reliability"]
-    ].median()
-    linear, q = _linear_strength(data, spec)
-    single = data.n_endog == 1
-    return (
-        FirstStage(
-            f=medians["f"],
-            effective_f=medians["f"].rename("effective_f") * (1.0 if single else np.nan),
-            partial_r2=medians["partial_r2"],
-            calibration=medians["calibration"],
-            reliability=medians["reliability"],
-            linear_f=pd.Series(linear, data.endog, name="linear_f"),
-            n_instruments=q,
-            by_fold=pd.DataFrame(folds, columns=strength.BY_FOLD),
-        ),
-        table,
-    )
+            folds += strength.by_fold(z[:, j], D[:, j], root, splits[r].cell, r, name)
+    return gathered(rows, joint, folds, *_linear_strength(data, spec))
 
 
 def _linear_strength(data: IVData, spec: CovarianceSpec) -> tuple[list[float], int]:
@@ -260,42 +254,47 @@ def ar_kinds(
     learned: LearnedInstruments,
     plan: FirstStagePlan,
     spec: CovarianceSpec,
+    fits: list[RepeatFit],
     orthogonal: DirectionInstruments | None,
 ) -> tuple[ARKind, ...]:
     """Moments of every kind of Anderson-Rubin inference, the default kind first."""
-    z = root_weighted(learned.z.mean(axis=0), data)
-    y, D = partialled(data.y, data), partialled(data.D, data)
-    pooled = ar.moments(z, y, D, spec, data.n_exog)
-    corrected = _corrected(data, learned, z, y, D, spec)
-    if any(not strength.slope(z[:, j], D[:, j]) > 0 for j in range(data.n_endog)):
-        # Predictions that fall as the treatment rises are noise, and may be so systematically: a
-        # slope learned without a fold leans against the fold's own. The whole line is safe.
-        pooled, corrected = ar.silent(pooled), ar.silent(corrected)
+    noises, stage = _noises(learned), fits[0].stage
+    if len(fits) > 1:
+        average = _variables(data, learned.z.mean(axis=0))
+        stage = second_stage(average, spec, estimate=False, noise=noises)
     return (
-        ARKind("corrected", (corrected,)),
-        ARKind("pooled", (pooled,)),
+        *whole_sample_kinds(stage, [_products(noise, data) for noise in noises]),
         *_fold_kinds(data, learned, plan, spec),
-        _orthogonal_kind(data, spec, y, D, orthogonal),
+        _orthogonal_kind(data, spec, orthogonal),
     )
 
 
-def _corrected(
-    data: IVData,
-    learned: LearnedInstruments,
-    z: FloatArray,
-    y: FloatArray,
-    D: FloatArray,
-    spec: CovarianceSpec,
-) -> Moments:
-    if learned.noise is None:
+def whole_sample_kinds(stage: SecondStage, squares: list[FloatArray]) -> tuple[ARKind, ARKind]:
+    """The corrected and the pooled kind; ``squares`` are products (d, d) of each noise.
+
+    Where predictions fall as the treatment rises they are noise, and may be so systematically: a
+    slope learned without a fold leans against the fold's own. The whole line is safe.
+    """
+    pooled, few = stage.moments(), stage.partialled
+    corrected = _corrected(stage, squares)
+    if any(not strength.slope(z, d) > 0 for z, d in zip(few.z.T, few.v.T[1:], strict=True)):
+        pooled, corrected = ar.silent(pooled), ar.silent(corrected)
+    return ARKind("corrected", (corrected,)), ARKind("pooled", (pooled,))
+
+
+def _corrected(stage: SecondStage, squares: list[FloatArray]) -> Moments:
+    """Moments with what the instrument owes to its noise; ``squares`` are the noises' products."""
+    meats = stage.noise_meats(squares)
+    if not meats:
         # No halves to measure the noise by: take all of the instrument for noise.
-        return ar.moments(z, y, D, spec, data.n_exog, factor=2.0)
-    many = [
-        ar.moments(z, y, D, spec, data.n_exog, noise=root_weighted(noise, data))
-        for noise in np.where(learned.varies[:, None, :], learned.noise, 0.0)
-    ]
+        return stage.moments(factor=2.0)
     # The averaged instrument is no noisier than one repeat's on average.
-    return ar.average_noise(many, many[0])
+    return ar.average_noise([stage.moments(noise) for noise in meats], stage.moments())
+
+
+def _products(noise: FloatArray, data: IVData) -> FloatArray:
+    rooted = root_weighted(noise, data)
+    return np.asarray(rooted.T @ rooted)
 
 
 def _fold_kinds(
@@ -314,12 +313,11 @@ def _fold_kinds(
 def _orthogonal_kind(
     data: IVData,
     spec: CovarianceSpec,
-    y: FloatArray,
-    D: FloatArray,
     trained: DirectionInstruments | None,
 ) -> ARKind:
     if trained is None:
         return ARKind("orthogonal", refusal="ask for it at the fit: MLIV(orthogonal=True).")
+    y, D = partialled(data.y, data), partialled(data.D, data)
     z = root_weighted(trained.learned.z[0], data)
     found = orthogonal_moments(z, y, D[:, 0], trained.directions, spec, data.n_exog)
     return ARKind("orthogonal", directions=found)

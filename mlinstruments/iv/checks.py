@@ -11,15 +11,16 @@ import numpy as np
 
 from mlinstruments._core.arrays import check_weights, require_finite
 from mlinstruments._core.exceptions import AssumptionWarning, InputError
-from mlinstruments._core.linalg import RANK_TOLERANCE, Annihilator, append_rows, dependent_columns
+from mlinstruments._core.factor import triangular_factor
+from mlinstruments._core.linalg import RANK_TOLERANCE, Annihilator, dependent_columns
 from mlinstruments._core.typing import BoolArray, FloatArray, IntArray
 from mlinstruments._core.warn import warn_user
 from mlinstruments.iv.columns import Columns
 
 # An instrument whose squared correlation with a treatment is closer to 1 is that treatment.
 AFFINE_TOLERANCE = 1e-10
-# Rows and instruments looked at in one go: bounds the memory.
-BLOCK_ROWS, BLOCK_COLUMNS = 16_384, 32
+# Instruments looked at in one go: bounds the memory.
+BLOCK_COLUMNS = 32
 ROLES = ("dependent", "exog", "endog", "instruments")
 
 Pieces = Mapping[str, Columns]  # by role
@@ -85,16 +86,22 @@ def check_rows(pieces: Pieces) -> None:
             )
 
 
-def check_regressors(pieces: Pieces) -> None:
-    """Constants and the rank of [exog, endog]; warns where exog has no constant."""
-    for role in ("dependent", "endog"):
-        for name, column in zip(pieces[role].names, pieces[role].values.T, strict=True):
-            if _is_constant(column):
-                raise InputError(
-                    f"{name!r} is constant in the rows used: there is nothing to explain."
-                )
-    small = triangle([pieces["exog"].values, pieces["endog"].values])
-    ones, exog, endog = np.hsplit(small, [1, 1 + _width(pieces, "exog")])
+def check_regressors(pieces: Pieces, factor: FloatArray | None) -> None:
+    """Constants and the rank of [exog, endog]; warns where exog has no constant.
+
+    ``factor`` is the joint one of these rows, if there is one.
+    """
+    X, D, y = (pieces[role].values for role in ("exog", "endog", "dependent"))
+    p, d = X.shape[1], D.shape[1]
+    if factor is None:
+        factor = triangular_factor([_ones(len(y)), X, D, y])
+    ones, exog, endog = np.hsplit(factor[:, : 1 + p + d], [1, 1 + p])
+    for role, few in (("dependent", factor[:, -1:]), ("endog", endog)):
+        for name, column, small in zip(
+            pieces[role].names, pieces[role].values.T, few.T, strict=True
+        ):
+            if not _surely_varies(small) and _is_constant(column):
+                raise _nothing_to_explain(name)
     _check_exog(exog, pieces["exog"].names)
     _check_endog(exog, endog, pieces["exog"].names, pieces["endog"].names)
     if _unexplained(ones[:, 0], exog) > 1e-8:
@@ -103,6 +110,26 @@ def check_regressors(pieces: Pieces) -> None:
             " or '1 +' to a formula, unless the model has no intercept.",
             AssumptionWarning,
         )
+
+
+def check_reduced(
+    exog: FloatArray,
+    endog: FloatArray,
+    outcome: FloatArray,
+    exog_names: tuple[str, ...],
+    endog_names: tuple[str, ...],
+    dependent: str,
+) -> None:
+    """The same of few rows (r, .) with the inner products of many, a constant first in exog."""
+    for name, column in zip((dependent, *endog_names), (outcome, *endog.T), strict=True):
+        if _unexplained(column, exog[:, :1]) < RANK_TOLERANCE:
+            raise _nothing_to_explain(name)
+    _check_exog(exog, exog_names)
+    _check_endog(exog, endog, exog_names, endog_names)
+
+
+def _nothing_to_explain(name: str) -> InputError:
+    return InputError(f"{name!r} is constant in the rows used: there is nothing to explain.")
 
 
 def _check_exog(exog: FloatArray, names: tuple[str, ...]) -> None:
@@ -130,9 +157,17 @@ def _check_endog(
         )
 
 
-def check_instruments(pieces: Pieces) -> None:
-    """Instruments that vary, and are neither a treatment nor a linear function of exog."""
+def check_instruments(pieces: Pieces, factor: FloatArray | None) -> None:
+    """Instruments that vary, and are neither a treatment nor a linear function of exog.
+
+    ``factor`` is the joint one of these rows, if there is one.
+    """
     instruments = pieces["instruments"]
+    if factor is not None:
+        few = factor[:, 1 + _width(pieces, "exog", "endog") : -1]
+        if all(_surely_varies(column) for column in few.T):
+            _check_batch(pieces, np.arange(few.shape[1]), factor)
+            return
     lowest = np.fmin.reduce(instruments.values, axis=0)
     absent = np.isnan(instruments.values.sum(axis=0))
     flat = np.array([_is_constant(column) for column in instruments.values.T])
@@ -143,7 +178,17 @@ def check_instruments(pieces: Pieces) -> None:
         )
     numeric = np.flatnonzero(~instruments.categorical & ~flat)
     for chosen in _batches(numeric, absent):
-        _check_batch(pieces, chosen)
+        _check_batch(pieces, chosen, None)
+
+
+def check_relations(pieces: Pieces) -> None:
+    """Complete numeric instruments that are neither a treatment nor a linear function of exog.
+
+    Those that are constant are let through: among other rows they may vary.
+    """
+    varying = [j for j, w in enumerate(pieces["instruments"].values.T) if not _is_constant(w)]
+    for start in range(0, len(varying), BLOCK_COLUMNS):
+        _check_batch(pieces, np.array(varying[start : start + BLOCK_COLUMNS]), None)
 
 
 def _batches(numeric: IntArray, absent: BoolArray) -> Iterator[IntArray]:
@@ -155,13 +200,16 @@ def _batches(numeric: IntArray, absent: BoolArray) -> Iterator[IntArray]:
         yield np.array([j])
 
 
-def _check_batch(pieces: Pieces, chosen: IntArray) -> None:
+def _check_batch(pieces: Pieces, chosen: IntArray, factor: FloatArray | None) -> None:
     X, D, W = (pieces[role].values for role in ("exog", "endog", "instruments"))
     p, d = X.shape[1], D.shape[1]
-    if (~np.isnan(W[:, chosen[0]])).sum() < p + d + 3:
+    rows = len(W) if factor is not None else (~np.isnan(W[:, chosen[0]])).sum()
+    if rows < p + d + 3:
         return  # so few rows are fitted by anything
-    small = triangle([X, D, W], columns=chosen)
-    exog, endog, instruments = np.hsplit(small[:, 1:], [p, p + d])
+    if factor is None:
+        columns = [_ones(len(W)), X, D, *(W[:, j : j + 1] for j in chosen)]
+        factor = triangular_factor(columns, skip_missing=True)
+    exog, endog, instruments = np.hsplit(factor[:, 1 : 1 + p + d + len(chosen)], [p, p + d])
     for j, column in zip(chosen, instruments.T, strict=True):
         name = pieces["instruments"].names[j]
         _check_not_exog(name, column, exog, pieces["exog"].names)
@@ -198,37 +246,32 @@ def _width(pieces: Pieces, *roles: str) -> int:
     return sum(len(pieces[role].names) for role in roles)
 
 
+def _surely_varies(few: FloatArray) -> bool:
+    """Whether a column certainly varies, from its part in the joint factor, constant first."""
+    return bool(np.linalg.norm(few[1:]) > 1e-6 * np.linalg.norm(few))
+
+
 def _is_constant(column: FloatArray) -> bool:
     low, high = np.fmin.reduce(column), np.fmax.reduce(column)
     return bool(high - low <= 1e-12 * max(abs(low), abs(high)))
 
 
-def triangle(pieces: list[FloatArray], columns: IntArray | None = None) -> FloatArray:
-    """Replace many rows by few with the same cross-products: R of a QR factorisation.
+def joint_factor(pieces: Pieces) -> FloatArray | None:
+    """R of [1, exog, endog, instruments, dependent]: says of the columns what most checks ask.
 
-    Linear relations among columns, lengths and angles are those of the full columns, to machine
-    precision, at O(n m^2) time and without a copy of the data.
-
-    Parameters
-    ----------
-    pieces : list of arrays, each (n, .)
-        Side by side, after a constant; rows with a missing entry are left out.
-    columns : int array, optional
-        Which columns of the last piece; all by default.
-
-    Returns
-    -------
-    array, shape (at most m, m)
+    None where an entry is missing or infinite, an instrument is categorical, or there are too many
+    for one pass.
     """
-    *others, last = pieces
-    width = 1 + sum(o.shape[1] for o in others)
-    small = np.empty((0, width + (last.shape[1] if columns is None else len(columns))))
-    for start in range(0, len(last), BLOCK_ROWS):
-        rows = slice(start, start + BLOCK_ROWS)
-        final = last[rows] if columns is None else last[rows][:, columns]
-        block = np.hstack([np.ones((len(final), 1)), *[o[rows] for o in others], final])
-        small = append_rows(small, block[~np.isnan(block).any(axis=1)])
-    return small
+    instruments = pieces["instruments"]
+    if instruments.categorical.any() or len(instruments.names) > BLOCK_COLUMNS:
+        return None
+    columns = [pieces[role].values for role in ("exog", "endog", "instruments", "dependent")]
+    factor = triangular_factor([_ones(len(columns[0])), *columns])
+    return factor if np.isfinite(factor).all() else None
+
+
+def _ones(n: int) -> FloatArray:
+    return np.broadcast_to(1.0, (n, 1))
 
 
 def _unexplained(column: FloatArray, others: FloatArray) -> float:

@@ -121,8 +121,19 @@ def _read_columns(data: Any, role: str, kind: Kind) -> Columns:
     else:
         series, labels = list(opened.iter_columns()), list(opened.columns)
     names = _names(labels, role)
-    piece = _converted(series, len(opened), names, role, kind)
+    native = opened.to_native()
+    if kind != "labels" and isinstance(native, pd.Series | pd.DataFrame) and _all_doubles(native):
+        array = native.to_numpy()  # not copied where pandas keeps its columns together
+        values = array[:, None] if array.ndim == 1 else array
+        piece = Columns(values, np.zeros(len(names), dtype=bool), names)
+    else:
+        piece = _converted(series, len(opened), names, role, kind)
     return replace(piece, index=nw.maybe_get_index(opened))
+
+
+def _all_doubles(data: pd.Series | pd.DataFrame) -> bool:
+    types = [data.dtype] if isinstance(data, pd.Series) else list(data.dtypes)
+    return bool(types) and all(dtype == np.float64 for dtype in types)
 
 
 def _read_array(data: Any, role: str, kind: Kind) -> Columns:
@@ -178,7 +189,7 @@ def _arrow_frame(data: Any) -> Any:
     """pyarrow's plain arrays and record batches as the chunked kinds narwhals knows."""
     if type(data).__module__.partition(".")[0] != "pyarrow":
         return data
-    import pyarrow as pa  # type: ignore[import-untyped]
+    import pyarrow as pa
 
     if isinstance(data, pa.Array):
         return pa.chunked_array([data])

@@ -11,7 +11,7 @@ from mlinstruments._core.sandwich import CovarianceSpec
 
 from .data import IVData
 from .direct_effects import DirectEffectMoments, direct_effect_moments
-from .estimate import kclass
+from .estimate import Variables, kclass, second_stage
 from .learn import partialled
 from .results import IVResults
 from .same_call import Comparator, kclass_results, numeric_instruments, results
@@ -33,8 +33,8 @@ class OLS(Comparator):
 
     def _fit(self, data: IVData, spec: CovarianceSpec) -> IVResults:
         none = np.empty((data.nobs, 0))
-        regressors = np.hstack([data.X, data.D])
-        fit = kclass(data.y, regressors, none, none, spec, data.weights, 0.0)
+        variables = Variables(data.y, [data.X, data.D], none, none, data.weights)
+        fit = second_stage(variables, spec, 0.0).fit()
         return results(data, fit, "OLS", "", (), None)
 
 

@@ -49,6 +49,9 @@ class IVData:
         Which input rows survived the dropping of missing values; n of them.
     index : pandas Index
         Labels of all input rows.
+    factor : array, shape (at most p + d + q + 1, p + d + q + 1), or None
+        Few rows with the inner products of [X, D, W, y], where the checks have made them: without
+        weights, missing entries or categories.
 
     Examples
     --------
@@ -73,6 +76,7 @@ class IVData:
     cluster_names: tuple[str, ...]
     kept: BoolArray
     index: pd.Index
+    factor: FloatArray | None = None
 
     @property
     def nobs(self) -> int:
@@ -242,10 +246,12 @@ class IVData:
         Series or DataFrame, one row for each input row
             Missing in rows that were dropped.
         """
-        full = np.full((len(self.kept), *values.shape[1:]), np.nan)
-        full[self.kept] = values
+        full = values
+        if len(values) < len(self.kept):
+            full = np.full((len(self.kept), *values.shape[1:]), np.nan)
+            full[self.kept] = values
         if values.ndim == 1:
-            return pd.Series(full, self.index, name=columns)
+            return pd.Series(full, self.index, name=columns, copy=False)
         return pd.DataFrame(full, self.index, None if columns is None else list(columns))
 
 
@@ -256,20 +262,28 @@ def _assemble(
     pieces: dict[str, Columns], index: pd.Index, takes_missing: bool, first: _Missing
 ) -> IVData:
     """Check the pieces, drop missing rows (``first`` has those found before) and build."""
-    checks.check_values(pieces)
-    always = {r: c for r, c in pieces.items() if not (takes_missing and r == "instruments")}
-    missing = first.joined(_Missing.of(always, ~first.rows))
+    factor = checks.joint_factor(pieces)
+    # A finite factor says that every column it is made of is complete and finite.
+    known = () if factor is None else checks.ROLES
+    unknown = {role: piece for role, piece in pieces.items() if role not in known}
+    checks.check_values(unknown)
+    always = {r: c for r, c in unknown.items() if not (takes_missing and r == "instruments")}
+    missing = first.joined(_Missing.of(always, ~first.rows)) if always else first
     missing.require_a_row()
     missing.warn()
     kept = ~missing.rows
     used = {role: piece.taken(kept) for role, piece in pieces.items()}
+    factor = factor if kept.all() else None
     checks.check_rows(used)
-    checks.check_regressors(used)
-    checks.check_instruments(used)
-    return _build(used, kept, index)
+    checks.check_regressors(used, factor)
+    checks.check_instruments(used, factor)
+    weighted = "weights" in used
+    return _build(used, kept, index, None if factor is None or weighted else factor[:, 1:])
 
 
-def _build(pieces: Mapping[str, Columns], kept: BoolArray, index: pd.Index) -> IVData:
+def _build(
+    pieces: Mapping[str, Columns], kept: BoolArray, index: pd.Index, factor: FloatArray | None
+) -> IVData:
     dependent, instruments = pieces["dependent"], pieces["instruments"]
     weights, clusters = pieces.get("weights"), pieces.get("clusters")
     values = _compressed(instruments.values, instruments.categorical)
@@ -287,6 +301,7 @@ def _build(pieces: Mapping[str, Columns], kept: BoolArray, index: pd.Index) -> I
         cluster_names=() if clusters is None else clusters.names,
         kept=kept,
         index=index,
+        factor=factor,
     )
 
 
@@ -336,10 +351,7 @@ class _Missing:
 
     def warn(self) -> None:
         """Say once how many rows go, and why."""
-        dropped = int(self.rows.sum())
-        if dropped:
-            message = f"Dropped {dropped} of {len(self.rows)} rows with missing values"
-            warn_user(f"{message}: {self.listed()}.", MissingRowsWarning)
+        warn_of_dropped(int(self.rows.sum()), len(self.rows), self.counts)
 
     def require_a_row(self) -> None:
         """Raise where no row is complete."""
@@ -352,12 +364,20 @@ class _Missing:
                 f"{', '.join(empty)}: every value is missing. Leave it out, or fill it."
             )
         raise InputError(
-            f"no row is complete; missing values are in {self.listed()}. Leave out the variables"
-            " with most missing values."
+            f"no row is complete; missing values are in {_listed(self.counts)}. Leave out the"
+            " variables with most missing values."
         )
 
-    def listed(self) -> str:
-        """The variables with most missing values first, with their counts."""
-        most = [f"{name} ({count})" for name, count in self.counts.most_common(8)]
-        more = len(self.counts) - len(most)
-        return ", ".join([*most, f"and {more} more"] if more else most)
+
+def warn_of_dropped(dropped: int, n: int, counts: Counter[str]) -> None:
+    """Say once how many of ``n`` rows were dropped, and why, unless none was."""
+    if dropped:
+        message = f"Dropped {dropped} of {n} rows with missing values: {_listed(counts)}."
+        warn_user(message, MissingRowsWarning)
+
+
+def _listed(counts: Counter[str]) -> str:
+    """The variables with most missing values first, with their counts."""
+    most = [f"{name} ({count})" for name, count in counts.most_common(8)]
+    more = len(counts) - len(most)
+    return ", ".join([*most, f"and {more} more"] if more else most)

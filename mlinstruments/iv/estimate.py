@@ -1,16 +1,28 @@
-"""Linear k-class estimation on arrays: OLS, just-identified IV, 2SLS and LIML are its cases."""
+"""Linear k-class estimation on arrays: OLS, just-identified IV, 2SLS and LIML are its cases.
+
+Two passes over the rows in blocks, one for inner products and one for scores, give coefficients,
+covariance, Anderson-Rubin moments and first-stage F together.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
-from scipy import linalg
 
-from mlinstruments._core.exceptions import InputError
-from mlinstruments._core.linalg import least_squares, triangular_factor, unit_length
-from mlinstruments._core.sandwich import CovarianceSpec, meat_of_blocks, nearest_psd
+from mlinstruments._core.factor import transposed_blocks, triangular_factor
+from mlinstruments._core.hypotheses import TestResult
+from mlinstruments._core.sandwich import CovarianceSpec, cluster_ways, nearest_psd
 from mlinstruments._core.typing import FloatArray
+
+from . import anderson_rubin as ar
+from . import strength
+from .joint_strength import FirstStages, JointStrength, contracted, joint_strength
+from .reduced import Coefficients, Partialled, Reduced, solve
+from .score_sums import Combinations, ScoreSums
+from .specification import over_identification
 
 
 @dataclass(frozen=True)
@@ -34,6 +46,204 @@ class LinearFit:
     resids: FloatArray
     kappa: float
     spec: CovarianceSpec
+
+
+@dataclass(frozen=True)
+class Variables:
+    """The columns of a linear model.
+
+    Parameters
+    ----------
+    y : array, shape (n,)
+    X : list of arrays, each (n, p_i)
+        Exogenous regressors, side by side.
+    D : array, shape (n, d)
+        Endogenous regressors.
+    Z : array, shape (n, q)
+        Excluded instruments.
+    weights : array, shape (n,), optional
+        Analytic weights with mean one.
+    """
+
+    y: FloatArray
+    X: Sequence[FloatArray]
+    D: FloatArray
+    Z: FloatArray
+    weights: FloatArray | None = None
+
+    @cached_property
+    def matrices(self) -> list[FloatArray]:
+        """[X, D, Z, y] side by side, each (n, .)."""
+        return [*self.X, self.D, self.Z, self.y[:, None]]
+
+    def reduce(self, factor: FloatArray | None = None) -> Reduced:
+        """Few rows with their inner products; ``factor`` is such rows where they are known."""
+        rows = triangular_factor(self.matrices, self.weights) if factor is None else factor
+        p = sum(x.shape[1] for x in self.X)
+        return Reduced(rows, p, self.D.shape[1], self.Z.shape[1], len(self.y))
+
+
+@dataclass(frozen=True)
+class SecondStage:
+    """What the rows say once the instruments are there.
+
+    Parameters
+    ----------
+    reduced : Reduced
+    partialled : Partialled
+    sums : ScoreSums
+        With all rows added.
+    coefficients : Coefficients, or None
+        None where no estimate was wanted.
+    resids : array, shape (n,), or None
+    """
+
+    reduced: Reduced
+    partialled: Partialled
+    sums: ScoreSums
+    coefficients: Coefficients | None
+    resids: FloatArray | None = None
+
+    def fit(self) -> LinearFit:
+        """Coefficients with their covariance."""
+        c, resids = self.coefficients, self.resids
+        assert c is not None
+        assert resids is not None
+        cov = covariance(self.reduced, c, self.sums)
+        return LinearFit(c.params, cov, resids, c.kappa, self.sums.spec)
+
+    def moments(self, noise: FloatArray | None = None, factor: float = 1.0) -> ar.Moments:
+        """Anderson-Rubin moments, with a meat (q (1 + d), q (1 + d)) of noise added."""
+        data, spec = self.reduced, self.sums.spec
+        n_params = data.p + data.q
+        if spec.kind == "unadjusted":
+            meat = self._unadjusted(self.partialled.z.T @ self.partialled.z)
+        else:
+            meat = self.sums.moment_meat(n_params)
+        if noise is not None:
+            meat = meat + noise
+        products = self.partialled.z.T @ self.partialled.v
+        lengths = [np.linalg.norm(a, axis=0) for a in (self.partialled.v, self.partialled.z)]
+        units = np.kron(*lengths) / np.sqrt(data.n)
+        return ar.from_sums(products, meat, units, spec, data.n, n_params, factor)
+
+    def noise_meats(self, squares: Sequence[FloatArray] = ()) -> list[FloatArray]:
+        """Meat that each noise adds; ``squares`` are their products (q, q), if unadjusted."""
+        if self.sums.spec.kind == "unadjusted":
+            return [self._unadjusted(one) for one in squares]
+        return self.sums.noise_meats(self.reduced.p + self.reduced.q)
+
+    def _unadjusted(self, squares: FloatArray) -> FloatArray:
+        # The classical test takes its variance under the alternative.
+        data, few = self.reduced, self.partialled
+        left = few.v - few.z @ few.on_z
+        factor = data.n / (data.n - data.p - data.q) if self.sums.spec.debiased else 1.0
+        return np.asarray(factor * np.kron(left.T @ left / data.n, squares))
+
+    @cached_property
+    def _first_stage_meat(self) -> FloatArray | None:
+        """Meat of all first stages (d q, d q); None for ``unadjusted``."""
+        if self.sums.spec.kind == "unadjusted":
+            return None
+        return self.sums.first_stage_meat(self.reduced.p + self.reduced.q)
+
+    def first_stage_f(self) -> list[float]:
+        """Robust F of the instruments for each endogenous regressor."""
+        data, few, spec = self.reduced, self.partialled, self.sums.spec
+        n_params, meat, found = data.p + data.q, self._first_stage_meat, []
+        for j, d in enumerate(few.v.T[1:]):
+            block = slice(j * data.q, (j + 1) * data.q)
+            own = None if meat is None else meat[block, block]
+            found.append(strength.f_statistic(few.z, d, own, spec, data.n, n_params))
+        return found
+
+    def joint_strength(self, endog: tuple[str, ...]) -> tuple[JointStrength, float]:
+        """Strength of all instruments together, and the effective F."""
+        data, few = self.reduced, self.partialled
+        stage = FirstStages(few.z, few.v[:, 1:], self._first_stage_meat, data.n, data.p)
+        return joint_strength(stage, self.sums.spec, endog)
+
+    def over_identification(self) -> TestResult | None:
+        """Whether all instruments imply the same coefficients; None where they must."""
+        data, c = self.reduced, self.coefficients
+        if c is None or data.q <= data.d:
+            return None
+        blocks = np.concatenate([[1.0], -c.params[data.p :]])
+        few, spec = self.partialled, self.sums.spec
+        e = few.v @ blocks
+        if spec.kind == "unadjusted":
+            factor = data.n / (data.n - data.p - data.q) if spec.debiased else 1.0
+            S = factor * float(e @ e) / data.n * few.z.T @ few.z
+        else:
+            S = contracted(self.sums.moment_meat(data.p + data.q), blocks)
+        return over_identification(few.z, few.v, S)
+
+
+def second_stage(
+    data: Variables,
+    spec: CovarianceSpec,
+    kappa: float | None = 1.0,
+    reduced: Reduced | None = None,
+    estimate: bool = True,
+    noise: Sequence[FloatArray] = (),
+    fuller: float = 0.0,
+) -> SecondStage:
+    """Everything that instruments once given imply, in two passes over blocks of rows.
+
+    Parameters
+    ----------
+    data : Variables
+    spec : CovarianceSpec
+    kappa : float, optional
+        The k-class parameter; None computes LIML's.
+    reduced : Reduced, optional
+        If known; the first pass is then left out.
+    estimate : bool
+        Whether coefficients are wanted.
+    noise : list of arrays, each (n, q)
+        Noises of the instruments, X partialled out, which enter Anderson-Rubin moments.
+    fuller : float
+        Over the degrees of freedom n - p - q, subtracted from LIML's kappa.
+
+    Returns
+    -------
+    SecondStage
+    """
+    reduced = data.reduce() if reduced is None else reduced
+    partialled = Partialled.of(reduced)
+    coefficients = solve(reduced, kappa, fuller) if estimate else None
+    combinations = Combinations.of(reduced, partialled, coefficients)
+    told = None
+    if spec.kind == "kernel" and coefficients is not None:
+        told = _without_constants(coefficients.fitted, data)
+    sums = ScoreSums(combinations, spec, len(noise), told)
+    resids = np.empty(len(data.y)) if estimate else None
+    if estimate or spec.kind != "unadjusted":
+        ways = cluster_ways(spec)
+        for rows, block in transposed_blocks(data.matrices, whole=spec.kind == "kernel"):
+            made = sums.add(
+                block,
+                None if data.weights is None else data.weights[rows],
+                [codes[rows] for codes in ways],
+                [one[rows].T for one in noise],
+            )
+            if resids is not None:
+                resids[rows] = made[0]
+    return SecondStage(reduced, partialled, sums, coefficients, resids)
+
+
+def covariance(data: Reduced, coefficients: Coefficients, sums: ScoreSums) -> FloatArray:
+    """Covariance of the coefficients (k, k)."""
+    n, k, spec = data.n, data.p + data.d, sums.spec
+    bread = coefficients.bread
+    if spec.kind == "unadjusted":
+        factor = n / (n - k) if spec.debiased else 1.0
+        return np.asarray(factor * sums.squares / n * bread)
+    cov = coefficients.spread @ sums.fit_meat(k) @ coefficients.spread.T
+    cov = (cov + cov.T) / 2
+    if (np.diag(cov) <= 0).any():  # two-way sums may cancel to less than nothing
+        cov = nearest_psd(cov, np.sqrt(np.abs(np.diag(bread))))
+    return np.asarray(cov)
 
 
 def kclass(
@@ -74,86 +284,15 @@ def kclass(
     Theil (1958); Anderson and Rubin (1949), doi:10.1214/aoms/1177730090; Fuller (1977),
     doi:10.2307/1912683.
     """
-    p, d, q = X.shape[1], D.shape[1], Z.shape[1]
-    factor = triangular_factor([X, D, Z, y], weights)
-    exog, endog = factor[:, :p], factor[:, p : p + d]
-    instruments, outcome = factor[:, p + d : p + d + q], factor[:, -1]
-    if kappa is None:
-        kappa = liml_kappa(outcome, exog, endog, instruments) - fuller / (len(y) - p - q)
-    first_stage = np.zeros((p + q, d))
-    if d:
-        first_stage = least_squares(np.hstack([exog, instruments]), endog)
-    regressors = np.hstack([exog, endog])
-    fitted = np.hstack([exog, np.hstack([exog, instruments]) @ first_stage])
-    params, bread = _solve(regressors, fitted, outcome, kappa)
-
-    resids = y - X @ params[:p] - D @ params[p:]
-    if spec.kind == "unadjusted":
-        n = len(y)
-        squares = resids @ (resids if weights is None else weights * resids)
-        factor_n = n / (n - p - d) if spec.debiased else 1.0
-        return LinearFit(params, factor_n * squares / n * bread, resids, kappa, spec)
-    weighted = resids if weights is None else weights * resids
-
-    def scores(rows: slice) -> FloatArray:
-        """Scores [X, fitted D] * e of some rows."""
-        exogenous = X[rows]
-        endogenous = exogenous @ first_stage[:p] + Z[rows] @ first_stage[p:]
-        return np.asarray(np.hstack([exogenous, endogenous]) * weighted[rows, None])
-
-    if spec.kind == "kernel":
-        spec = spec.resolve(_without_constant(scores(slice(None)), X, weights))
-    cov = bread @ meat_of_blocks(scores, len(y), spec, p + d) @ bread
-    cov = (cov + cov.T) / 2
-    if (np.diag(cov) <= 0).any():  # two-way sums may cancel to less than nothing
-        cov = nearest_psd(cov, np.sqrt(np.abs(np.diag(bread))))
-    return LinearFit(params, cov, resids, kappa, spec)
+    return second_stage(Variables(y, [X], D, Z, weights), spec, kappa, fuller=fuller).fit()
 
 
-def liml_kappa(y: FloatArray, X: FloatArray, D: FloatArray, Z: FloatArray) -> float:
-    """LIML's kappa: the least ratio of variances of [y, D] before and after adding Z to X."""
-    outcomes = unit_length(np.column_stack([y, D]))[0]
-    restricted = outcomes - X @ least_squares(X, outcomes) if X.shape[1] else outcomes
-    both = np.hstack([X, Z])
-    unrestricted = outcomes - both @ least_squares(both, outcomes)
-    try:
-        values = linalg.eigvalsh(restricted.T @ restricted, unrestricted.T @ unrestricted)
-    except linalg.LinAlgError:
-        raise InputError(
-            "LIML needs the outcome and the endogenous regressors to vary independently given all"
-            " instruments; here one is an exact linear function of the others. Use 2SLS."
-        ) from None
-    return float(values[0])
+def _without_constants(regressors: FloatArray, data: Variables) -> FloatArray:
+    """Rows whose scores an automatic bandwidth looks at: linearmodels leaves constants out.
 
-
-def _solve(
-    regressors: FloatArray, fitted: FloatArray, outcome: FloatArray, kappa: float
-) -> tuple[FloatArray, FloatArray]:
-    """Coefficients and the inverse of the k-class normal matrix, on factored rows."""
-    regressors, lengths = unit_length(regressors)
-    params, bread = _solve_scaled(regressors, fitted / lengths, outcome, kappa)
-    return params / lengths, bread / np.outer(lengths, lengths)
-
-
-def _solve_scaled(
-    regressors: FloatArray, fitted: FloatArray, outcome: FloatArray, kappa: float
-) -> tuple[FloatArray, FloatArray]:
-    if kappa == 1.0:
-        q, r = linalg.qr(fitted, mode="economic")
-        inverse = linalg.solve_triangular(r, np.eye(len(r)))
-        return inverse @ (q.T @ outcome), inverse @ inverse.T
-    mixed = (1 - kappa) * regressors + kappa * fitted
-    bread = linalg.inv(mixed.T @ regressors)
-    return bread @ (mixed.T @ outcome), (bread + bread.T) / 2
-
-
-def _without_constant(scores: FloatArray, X: FloatArray, weights: FloatArray | None) -> FloatArray:
-    """Columns the automatic bandwidth looks at: linearmodels leaves the constant's score out.
-
-    It looks for a constant after weighting, and so finds none where there are weights.
+    It looks for them after weighting, and so finds none where there are weights.
     """
-    if weights is not None:
-        return scores
-    constant = np.ptp(X, axis=0) == 0
-    kept = np.concatenate([~constant, np.ones(scores.shape[1] - X.shape[1], dtype=bool)])
-    return scores[:, kept] if kept.any() else scores
+    if data.weights is not None:
+        return regressors
+    flat = np.flatnonzero(np.concatenate([np.ptp(x, axis=0) == 0 for x in data.X]))
+    return np.delete(regressors, flat, axis=0) if len(flat) < len(regressors) else regressors

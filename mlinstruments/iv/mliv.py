@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from sklearn.base import BaseEstimator
@@ -28,6 +29,7 @@ from .learn import (
 )
 from .mliv_results import MLIVResults
 from .partition import LOO, check_leave_one_out, make_splits
+from .source import Roles
 
 
 class MLIV(BaseEstimator):  # type: ignore[misc]
@@ -234,6 +236,94 @@ class MLIV(BaseEstimator):  # type: ignore[misc]
         spec = covariance_spec(cov_type, debiased, bandwidth, read.clusters)
         return self._fit(read, learner, spec, folds)
 
+    def fit_dataset(
+        self,
+        source: Any,
+        dependent: str,
+        exog: str | Sequence[str],
+        endog: str | Sequence[str],
+        instruments: str | Sequence[str],
+        *,
+        weights: str | None = None,
+        clusters: str | None = None,
+        cov_type: str | None = None,
+        debiased: bool = False,
+    ) -> MLIVResults:
+        """Fit on parquet files larger than memory, in two passes over their rows.
+
+        For learners that need only sums over rows: ``"series"``, ``"ridge"`` and ``"ols"``, with
+        ``covariates="linear"`` and one repeat. Memory does not grow with the rows (with clusters it
+        grows with their number). Within ``joblib.parallel_config(backend="dask")``, or any other
+        backend registered with joblib, the same sums are made by the workers of a cluster.
+
+        Parameters
+        ----------
+        source : str, Path, list of these, or pyarrow.dataset.Dataset
+            Parquet files or a folder of them. Every worker must be able to read them.
+        dependent : str
+            Name of a column; all are numbers.
+        exog, endog, instruments : str or list of str
+            Names of columns; ``exog`` without the constant, which is always included, as ``const``,
+            and may be empty.
+        weights : str, optional
+            Column of analytic weights.
+        clusters : str, optional
+            Column of labels of any type, hashed; kept whole in folds and used in every standard
+            error and test.
+        cov_type : {"unadjusted", "robust", "clustered"}, optional
+            As for :meth:`fit`.
+        debiased : bool
+            As for :meth:`fit`.
+
+        Returns
+        -------
+        MLIVResults
+            Residuals, instrument and folds, which have an entry for each row, are not held, and
+            asking for them raises the reason; Anderson-Rubin sets are "corrected" and "pooled".
+
+        Raises
+        ------
+        InputError
+            Where an option, a column or a value cannot be used.
+
+        Warns
+        -----
+        MissingRowsWarning
+            Where rows with missing values were dropped; it counts them.
+
+        Notes
+        -----
+        Each row is dealt to a fold, a half and a side on its own, at random, by ``random_state``
+        and its place in the files (a cluster by its label), so that folds differ a little in size.
+        Knots of series are at quantiles of a sample: the first rows of up to 32 row groups drawn
+        along the files, 20,000 in all. Rows sorted by an instrument within a row group make it a
+        poor one, which costs precision, never validity. Given folds and knots, the numbers are
+        those of :meth:`fit`.
+
+        Examples
+        --------
+        >>> import pathlib, tempfile
+        >>> import numpy as np
+        >>> import pandas as pd
+        >>> from mlinstruments import MLIV
+        >>> rng = np.random.default_rng(0)
+        >>> frame = pd.DataFrame(rng.normal(size=(4000, 3)), columns=["w", "x", "u"])
+        >>> frame["d"] = np.cos(frame["w"]) + frame["x"] + frame["u"] + rng.normal(size=4000)
+        >>> frame["y"] = frame["d"] + frame["x"] + frame["u"]
+        >>> path = pathlib.Path(tempfile.mkdtemp()) / "rows.parquet"
+        >>> frame.to_parquet(path)
+        >>> res = MLIV("series").fit_dataset(path, "y", ["x"], "d", ["w"])
+        >>> res.nobs, 1.0 in res.conf_int(method="ar")
+        (4000, True)
+        """
+        from . import dataset
+
+        roles = Roles(
+            dependent, _names(exog), _names(endog), _names(instruments), weights, clusters
+        )
+        learner, options = self._check_settings(), self.get_params(deep=False)
+        return dataset.fit_dataset(source, roles, learner, options, cov_type, debiased)
+
     def _check_settings(self) -> Learner:
         check_choice(self.covariates, "covariates", COVARIATES)
         if isinstance(self.n_folds, str) and self.n_folds != LOO:
@@ -307,3 +397,7 @@ class MLIV(BaseEstimator):  # type: ignore[misc]
         return FirstStagePlan(
             engine, recentre, splits, seeds, self.interact_controls, self.n_jobs, self.progress
         )
+
+
+def _names(given: str | Sequence[str]) -> tuple[str, ...]:
+    return (given,) if isinstance(given, str) else tuple(given)

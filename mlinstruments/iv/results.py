@@ -21,6 +21,7 @@ from mlinstruments._core.typing import FloatArray
 from .anderson_rubin import Moments
 from .ar_kinds import ARKind, chosen_kind
 from .direct_effects import DirectEffectLine, DirectEffectMoments
+from .joint_strength import JointStrength
 from .orthogonal import OrthogonalMoments
 from .strength import FirstStage, tf_interval
 from .summary import (
@@ -29,9 +30,22 @@ from .summary import (
     ar_facts,
     coefficient_columns,
     coefficient_rows,
+    overid_fact,
     sample_facts,
     strength_facts,
 )
+
+
+@dataclass(frozen=True)
+class NotHeld:
+    """Stands in a result for what it does not hold; asking for it raises the reason.
+
+    Parameters
+    ----------
+    reason : str
+    """
+
+    reason: str
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -67,6 +81,9 @@ class IVResults(Printed):
         How the first stage was fitted, in words; empty for OLS.
     weak : str
         Empty, or why no estimate is given.
+    overid : TestResult, optional
+        Hansen's J test that all instruments are valid (Sargan's with ``cov_type="unadjusted"``),
+        with more instruments than endogenous regressors.
     direct_effects : DirectEffectMoments, optional
         What :func:`mlinstruments.exclusion_bounds` needs, where it is kept.
 
@@ -100,8 +117,15 @@ class IVResults(Printed):
     kappa: float
     learner: str
     weak: str
+    overid: TestResult | None
     direct_effects: DirectEffectMoments | None = field(default=None, kw_only=True)
     _learned: ClassVar[bool] = False
+
+    def __getattribute__(self, name: str) -> Any:
+        value = super().__getattribute__(name)
+        if isinstance(value, NotHeld):
+            raise InputError(f"{name} {value.reason}")
+        return value
 
     # ---- estimates, in linearmodels' names ----------------------------------------------------
 
@@ -282,6 +306,8 @@ class IVResults(Printed):
             facts.append(("First stage", self.learner))
         if self.first_stage is not None:
             facts += strength_facts(self.first_stage, self._learned)
+        if self.overid is not None:
+            facts.append(overid_fact(self.overid))
         return facts + self._ar_facts()
 
     @property
@@ -385,9 +411,12 @@ class IVResults(Printed):
         results: tuple[type[Any], ...] = (IVResults, *IVResults.__subclasses__())
         parts: tuple[type[Any], ...] = (
             FirstStage,
+            JointStrength,
+            TestResult,
             ARKind,
             Moments,
             OrthogonalMoments,
+            NotHeld,
             DirectEffectLine,
             DirectEffectMoments,
         )

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from mlinstruments._core.exceptions import InputError
-from mlinstruments._core.linalg import dependent_columns, least_squares, triangular_factor
+from mlinstruments._core.factor import triangular_factor
+from mlinstruments._core.linalg import dependent_columns, least_squares
 from mlinstruments._core.parallel import spawn_seeds
 from mlinstruments._core.sandwich import CovarianceSpec
 from mlinstruments._core.typing import FloatArray, IntArray

@@ -10,15 +10,12 @@ import pandas as pd
 from scipy import stats
 
 from mlinstruments._core.exceptions import InputError
-from mlinstruments._core.linalg import (
-    dependent_columns,
-    least_squares,
-    residuals,
-    triangular_factor,
-    unit_length,
-)
+from mlinstruments._core.factor import triangular_factor
+from mlinstruments._core.linalg import dependent_columns, least_squares, residuals, unit_length
 from mlinstruments._core.sandwich import CovarianceSpec, meat, meat_of_blocks, nearest_psd
 from mlinstruments._core.typing import FloatArray, IntArray
+
+from .joint_strength import JointStrength
 
 
 @dataclass(frozen=True)
@@ -33,7 +30,9 @@ class FirstStage:
         predictions are noise, however large their square. With one learned instrument this is also
         the effective F of Montiel Olea and Pflueger (2013).
     effective_f : Series
-        The same number with one endogenous regressor and one instrument, otherwise missing.
+        Effective F of Montiel Olea and Pflueger, an F that bounds the bias of 2SLS whatever the
+        covariance; ``joint.effective_critical`` holds its critical values. The same number as ``f``
+        with one (learned) instrument; missing with several endogenous regressors.
     partial_r2 : Series
         Share of the treatment's variance, given covariates, that the instruments explain.
     calibration : Series
@@ -49,6 +48,8 @@ class FirstStage:
         How many columns that linear first stage has.
     by_fold : DataFrame
         One row for each repeat, fold and endogenous regressor: rows, slope, F.
+    joint : JointStrength
+        Of all (learned) instruments together: Cragg-Donald, Kleibergen-Paap, conditional F.
     """
 
     f: pd.Series
@@ -59,11 +60,13 @@ class FirstStage:
     linear_f: pd.Series
     n_instruments: int
     by_fold: pd.DataFrame
+    joint: JointStrength
 
     def to_frame(self) -> pd.DataFrame:
         """The measures side by side, one row for each endogenous regressor."""
         columns = ["f", "effective_f", "partial_r2", "calibration", "reliability", "linear_f"]
         frame = pd.DataFrame({name: getattr(self, name) for name in columns})
+        frame.insert(1, "conditional_f", self.joint.conditional_f)
         frame["q_times_linear_f"] = self.n_instruments * self.linear_f
         return frame
 
@@ -84,24 +87,59 @@ def robust_f(z: FloatArray, d: FloatArray, spec: CovarianceSpec, n_exog: int) ->
     float
         Wald statistic over q; 0 where the instruments do not vary.
     """
-    z = unit_length(z[:, (z**2).sum(axis=0) > 0])[0]
+    scores = None
+    if spec.kind != "unadjusted":
+        scores = z * (d - z @ least_squares(z, d))[:, None]
+        spec = spec.resolve(scores)
+    n_params = n_exog + int((z**2).sum(axis=0).astype(bool).sum())
+    variance = None if scores is None else meat(scores, spec, n_params)
+    return f_statistic(z, d, variance, spec, len(d), n_params)
+
+
+def f_statistic(
+    z: FloatArray,
+    d: FloatArray,
+    variance: FloatArray | None,
+    spec: CovarianceSpec,
+    n: int,
+    n_params: int,
+) -> float:
+    """F of instruments for one treatment from their inner products and the meat of their scores.
+
+    Parameters
+    ----------
+    z : array, shape (r, q)
+        Instruments, or any rows with their inner products.
+    d : array, shape (r,)
+        The treatment likewise.
+    variance : array, shape (q, q), or None
+        Variance of the sums of instrument times first-stage residual; None for ``unadjusted``.
+    spec : CovarianceSpec
+    n : int
+        Rows of the data.
+    n_params : int
+        Covariates partialled out and instruments.
+
+    Returns
+    -------
+    float
+        Wald statistic over q; 0 where the instruments do not vary.
+    """
+    kept = (z**2).sum(axis=0) > 0
+    z, lengths = unit_length(z[:, kept])
     q = int(z.shape[1])
     if q == 0:
         return 0.0
-    coefficients = least_squares(z, d)
-    resids = d - z @ coefficients
-    n_params = n_exog + q
-    if spec.kind == "unadjusted":
-        factor = len(d) / (len(d) - n_params) if spec.debiased else 1.0
-        variance = factor * float(resids @ resids) / len(d)
-        wald = float(coefficients @ (z.T @ z) @ coefficients) / variance
-        return wald / q
-    scores = z * resids[:, None]
-    variance_of_sum = nearest_psd(meat(scores, spec.resolve(scores), n_params))
+    if variance is None:
+        coefficients = least_squares(z, d)
+        resids = d - z @ coefficients
+        factor = n / (n - n_params) if spec.debiased else 1.0
+        wald = float(coefficients @ (z.T @ z) @ coefficients)
+        return wald / (factor * float(resids @ resids) / n) / q
+    scaled = nearest_psd(variance[np.ix_(kept, kept)] / np.outer(lengths, lengths))
     product = z.T @ d
     # (z'z)^-1 meat (z'z)^-1 in the middle cancels: the Wald statistic needs the meat alone.
-    wald = float(product @ np.linalg.pinv(variance_of_sum, hermitian=True) @ product)
-    return wald / q
+    return float(product @ np.linalg.pinv(scaled, hermitian=True) @ product) / q
 
 
 def partial_r2(z: FloatArray, d: FloatArray) -> float:

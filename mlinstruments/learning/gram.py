@@ -7,6 +7,7 @@ the residualised dictionary, so a grid of penalties costs one eigendecomposition
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from scipy import linalg
@@ -23,7 +24,7 @@ from .folds import Split
 from .gram_splits import PartFits, PartGrams, basis_of_splits, fit_blocks
 from .leave_one_out import leave_one_out
 from .ridge_path import ridge_parts
-from .series import series_dictionary
+from .series import SeriesDictionary, Untransformed
 
 # Penalties tried where none is given, each relative to the number of training rows.
 PENALTIES = np.logspace(-4, 2, 19)
@@ -63,6 +64,10 @@ class Ridge:
         """Linear learners need complete rows."""
         return False
 
+    def dictionary(self, features: Features) -> Untransformed:
+        """The instruments as they are."""
+        return Untransformed(len(features.names))
+
     def prepare(
         self, features: Features, controls: FloatArray, weights: FloatArray | None
     ) -> GramEngine:
@@ -81,6 +86,8 @@ class OLS:
     'ols'
     """
 
+    penalty: ClassVar[float] = 0.0
+
     @property
     def label(self) -> str:
         """The learner in words."""
@@ -90,6 +97,10 @@ class OLS:
     def takes_missing(self) -> bool:
         """Linear learners need complete rows."""
         return False
+
+    def dictionary(self, features: Features) -> Untransformed:
+        """The instruments as they are."""
+        return Untransformed(len(features.names))
 
     def prepare(
         self, features: Features, controls: FloatArray, weights: FloatArray | None
@@ -142,13 +153,17 @@ class Series:
         """Linear learners need complete rows."""
         return False
 
+    def dictionary(self, features: Features) -> SeriesDictionary:
+        """The functions of the instruments, their knots at quantiles of these rows."""
+        pair_columns = self.max_columns if self.interactions else 0
+        return SeriesDictionary.of(features, self.knots, pair_columns)
+
     def prepare(
         self, features: Features, controls: FloatArray, weights: FloatArray | None
     ) -> GramEngine:
         """Expand the instruments once for every fold and target."""
-        pair_columns = self.max_columns if self.interactions else 0
-        dictionary = series_dictionary(features, self.knots, pair_columns)
-        return GramEngine(dictionary, controls, weights, self.penalty)
+        columns = self.dictionary(features).columns(features.values)
+        return GramEngine(columns, controls, weights, self.penalty)
 
 
 class GramEngine:

@@ -17,6 +17,7 @@ from mlinstruments._core.grams import (
     ZERO_EIGENVALUE,
     BlockGrams,
     GramAccumulator,
+    gather,
     partial_out,
     rough_location,
 )
@@ -36,16 +37,13 @@ CANCELLED = 1e-9
 
 
 @dataclass(frozen=True)
-class Basis:
-    """The dictionary standardised and less its regression on the controls on all rows.
+class TurnedGrams:
+    """Gram matrices of a dictionary standardised and less its regression on the controls.
 
     Parameters
     ----------
-    bound : BoundDictionary
-    splits : list of Split
-    blocks : Blocks
     products : array, shape (B, c + m + t, c + m + t)
-        Gram matrices by block of [controls, dictionary in this basis, targets].
+        By block, of [controls, dictionary in this basis, targets].
     rows : int array, shape (B,)
         Rows in each block.
     mean : array, shape (m,)
@@ -58,15 +56,36 @@ class Basis:
         Coefficients in this basis to coefficients of the columns as they came.
     """
 
-    bound: BoundDictionary
-    splits: list[Split]
-    blocks: Blocks
     products: FloatArray
     rows: IntArray
     mean: FloatArray
     c: int
     condition: float
     back: FloatArray
+
+
+@dataclass(frozen=True)
+class Basis:
+    """Splits made of blocks of rows, and their Gram matrices.
+
+    Parameters
+    ----------
+    bound : BoundDictionary
+    splits : list of Split
+    blocks : Blocks
+    grams : TurnedGrams
+        By block.
+    """
+
+    bound: BoundDictionary
+    splits: list[Split]
+    blocks: Blocks
+    grams: TurnedGrams
+
+    @property
+    def condition(self) -> float:
+        """Condition number of the dictionary's Gram matrix on all rows."""
+        return self.grams.condition
 
 
 @dataclass(frozen=True)
@@ -163,25 +182,41 @@ def _basis(
     grams = collected.result()
     same_moments = bound.weights is None and not bound.common_scale
     mean, scale = _moments(grams, bound.columns) if same_moments else bound.location
-    wide = np.concatenate([mean, np.zeros(others)]), np.concatenate([scale, np.ones(others)])
     c = others - targets.shape[1]
     # Where all that controls fit is a mean, the constant in front of the columns does it.
     inside = np.arange(m + 1, m + 1 + c) if c else np.zeros(1, dtype=np.int64)
+    return Basis(bound, splits, blocks, turn(grams, mean, scale, inside, rotated))
+
+
+def turn(
+    grams: BlockGrams, mean: FloatArray, scale: FloatArray, inside: IntArray, rotated: bool
+) -> TurnedGrams:
+    """A change of basis of Gram matrices of [1, dictionary, other controls, targets].
+
+    Parameters
+    ----------
+    grams : BlockGrams
+    mean, scale : arrays, shape (m,)
+        To standardise the dictionary by.
+    inside : int array, shape (c,)
+        Positions of the controls, the constant among them or in their span.
+    rotated : bool
+        Whether to turn the dictionary along its eigenvectors.
+    """
+    m, k = len(mean), grams.products.shape[1]
+    shifts, scales = np.r_[mean, grams.shift[m:]], np.r_[scale, grams.scale[m:]]
     phi = np.arange(1, m + 1)
-    total = grams.total().rescaled(*wide).products[0]
+    total = grams.total().rescaled(shifts, scales).products[0]
     slopes = np.linalg.pinv(total[np.ix_(inside, inside)], hermitian=True)
     values, vectors = np.linalg.eigh(partial_out(total, inside, phi))
     if not rotated:
         vectors = np.eye(m)
-    change = np.eye(len(total))
+    change = np.eye(k)
     change[np.ix_(phi, phi)] = vectors
     change[np.ix_(inside, phi)] = -slopes @ total[np.ix_(inside, phi)] @ vectors
-    order = np.concatenate([inside, phi, np.arange(m + 1 + c, len(total))])
-    return Basis(
-        bound,
-        splits,
-        blocks,
-        grams.turned(grams.change_to(*wide) @ change[:, order]),
+    order = np.concatenate([inside, phi, np.setdiff1d(np.arange(m + 1, k), inside)])
+    return TurnedGrams(
+        grams.turned(grams.change_to(shifts, scales) @ change[:, order]),
         grams.rows,
         mean,
         len(inside),
@@ -230,14 +265,8 @@ def fit_blocks(
         One for each cell of each split.
     share_tuning : bool
     """
-    t, fits = targets.shape[1], []
-    for training in basis.blocks.training:
-        parts, safe = _part_grams(basis, training)
-        found = solve_parts(parts)
-        shape = training.shape[:2]
-        accurate = (safe & found.accurate).reshape(shape).all(axis=1)
-        b = (basis.back @ found.coefficients).reshape(*shape, -1, t)
-        fits.append((b, found.tuning.reshape(*shape, t), accurate))
+    t, training = targets.shape[1], basis.blocks.training
+    fits = [fit_training_parts(basis.grams, split, solve_parts) for split in training]
     predictions = _predict(basis, [b for b, _, _ in fits])
     most = max(len(tuning) for _, tuning, _ in fits)
     tuning = np.full((len(fits), most, t, fits[0][1].shape[1]), np.nan)
@@ -252,25 +281,54 @@ def fit_blocks(
     return CrossFit(predictions, tuning)
 
 
-def _part_grams(basis: Basis, training: BoolArray) -> tuple[PartGrams, BoolArray]:
+def fit_training_parts(
+    grams: TurnedGrams, training: BoolArray, solve_parts: Callable[[PartGrams], PartFits]
+) -> tuple[FloatArray, FloatArray, BoolArray]:
+    """Fits on the training parts of one split.
+
+    Parameters
+    ----------
+    grams : TurnedGrams
+    training : bool array, shape (cells, parts, sides, B)
+        Which blocks each part consists of.
+    solve_parts : callable
+
+    Returns
+    -------
+    coefficients : array, shape (cells, parts, m, t)
+        Of the dictionary's columns as they came.
+    tuning : array, shape (cells, parts, t)
+    accurate : bool array, shape (cells,)
+        Where False, fits need the rows.
+    """
+    parts, safe = _part_grams(grams, training)
+    found = solve_parts(parts)
+    shape = training.shape[:2]
+    accurate = np.asarray((safe & found.accurate).reshape(shape).all(axis=1))
+    t = parts.cross.shape[2]
+    coefficients = (grams.back @ found.coefficients).reshape(*shape, -1, t)
+    return coefficients, found.tuning.reshape(*shape, t), accurate
+
+
+def _part_grams(grams: TurnedGrams, training: BoolArray) -> tuple[PartGrams, BoolArray]:
     """Of all training parts of one split; and where controls may be partialled out of sums."""
     cells, parts, sides, B = training.shape
-    P, k, c = cells * parts, basis.products.shape[1], basis.c
+    P, k, c = cells * parts, grams.products.shape[1], grams.c
     belongs = training.reshape(-1, B).astype(float)
-    sums = (belongs @ basis.products.reshape(B, k * k)).reshape(P, sides, k, k)
-    rows = (belongs @ basis.rows).astype(np.int64).reshape(P, sides)
+    sums = (belongs @ grams.products.reshape(B, k * k)).reshape(P, sides, k, k)
+    rows = (belongs @ grams.rows).astype(np.int64).reshape(P, sides)
     whole = sums.sum(axis=1) if sides > 1 else sums[:, 0]
     apart = None
     if sides > 1:
-        apart = _without_controls(basis, sums.reshape(-1, k, k), rows.ravel(), None)
-    found = _without_controls(basis, whole, rows.sum(axis=1), apart)
+        apart = _without_controls(grams, sums.reshape(-1, k, k), rows.ravel(), None)
+    found = _without_controls(grams, whole, rows.sum(axis=1), apart)
     return found, well_conditioned(whole[:, :c, :c])
 
 
 def _without_controls(
-    basis: Basis, products: FloatArray, rows: IntArray, sides: PartGrams | None
+    grams: TurnedGrams, products: FloatArray, rows: IntArray, sides: PartGrams | None
 ) -> PartGrams:
-    m, c = basis.bound.width, basis.c
+    m, c = len(grams.mean), grams.c
     left = partial_out(products, np.arange(c), np.arange(c, products.shape[-1]))
     squares = np.diagonal(left[:, m:, m:], axis1=1, axis2=2)
     return PartGrams(left[:, :m, :m], left[:, :m, m:], squares, rows, sides)
@@ -295,7 +353,7 @@ def _predict(basis: Basis, found: list[FloatArray]) -> FloatArray:
     else:
         groups = blocks.code
         wide = np.concatenate([b[cell] for b, cell in zip(flat, blocks.cell, strict=True)], axis=2)
-    values = predict(basis.bound.columns, basis.mean, groups, wide)
+    values = predict(basis.bound.columns, basis.grams.mean, groups, wide)
     return values.reshape(len(found), t, parts, -1)
 
 
@@ -314,13 +372,14 @@ def predict(
     out = np.empty((found.shape[2], len(dictionary)))
     counts = np.bincount(groups, minlength=len(found))
     order = np.argsort(groups.astype(np.uint16) if len(found) < 1 << 16 else groups, kind="stable")
+    scratch = np.empty((STEP, dictionary.shape[1]), dictionary.dtype)
     begin = 0
     for g in np.flatnonzero(counts):
         end = begin + int(counts[g])
         for start in range(begin, end, STEP):
             rows = order[start : min(start + STEP, end)]
-            block = dictionary.take(rows, axis=0)
-            block -= shift
+            block = gather(dictionary, rows, scratch)
+            np.subtract(block, shift, out=block)
             out[:, start : start + len(rows)] = (block @ found[g]).T
         begin = end
     # Rows go back to their places a line at a time, which a core's cache can hold.

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mlinstruments._core import linalg
+from mlinstruments._core import factor, linalg
+from mlinstruments._core.factor import triangular_factor
 from mlinstruments._core.linalg import (
     Annihilator,
     dependent_columns,
     has_constant,
     orthonormal_basis,
     residuals,
-    triangular_factor,
 )
 from tests.tolerances import SOLVE
 
@@ -33,6 +33,7 @@ def explicit_residuals(values, regressors, weights):
 def block(request, monkeypatch):
     if request.param is not None:
         monkeypatch.setattr(linalg, "BLOCK", request.param)
+        monkeypatch.setattr(factor, "BLOCK", request.param)
 
 
 @pytest.mark.parametrize("weights", [None, WEIGHTS], ids=["plain", "weighted"])

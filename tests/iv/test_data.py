@@ -12,7 +12,6 @@ import pytest
 from linearmodels.iv import IV2SLS
 
 from mlinstruments._core.exceptions import AssumptionWarning, InputError, MissingRowsWarning
-from mlinstruments.iv.checks import triangle
 from mlinstruments.iv.data import IVData
 
 N = 60
@@ -517,18 +516,6 @@ def test_categorical_treatment_has_a_base_level_beside_a_constant(frame):
 
 
 # ---- what the checks let pass ----------------------------------------------------------------
-
-
-def test_triangle_keeps_every_cross_product(monkeypatch):
-    monkeypatch.setattr("mlinstruments.iv.checks.BLOCK_ROWS", 7)
-    rng = np.random.default_rng(0)
-    left, right = rng.normal(size=(50, 2)), rng.normal(size=(50, 4))
-    right[3, 2] = np.nan
-    rows = np.arange(50) != 3
-    full = np.column_stack([np.ones(50), left, right[:, [2, 0]]])[rows]
-    small = triangle([left, right], columns=np.array([2, 0]))
-    assert small.shape == (5, 5)
-    np.testing.assert_allclose(small.T @ small, full.T @ full, rtol=1e-12)
 
 
 def test_sparse_and_nearly_collinear_instruments_are_let_through(frame):

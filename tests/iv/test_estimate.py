@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 from ivmodels import KClass
 from linearmodels.iv import IV2SLS, IVLIML
 
 from mlinstruments import LIML, OLS, TSLS, Fuller
-from mlinstruments._core import linalg, sandwich
+from mlinstruments._core import factor
 from mlinstruments._core.arrays import encode_labels
 from mlinstruments._core.exceptions import InputError
-from mlinstruments._core.sandwich import CovarianceSpec
-from mlinstruments.iv.estimate import kclass
+from mlinstruments._core.linalg import residuals
+from mlinstruments._core.sandwich import CovarianceSpec, covariance_spec
+from mlinstruments.iv import anderson_rubin as ar
+from mlinstruments.iv import strength
+from mlinstruments.iv.data import IVData
+from mlinstruments.iv.estimate import Variables, kclass, second_stage
 from tests.designs import strong
 from tests.tolerances import ROOT, ROUNDING, SOLVE
 
@@ -141,8 +146,9 @@ def test_fuller_needs_a_positive_number(alpha):
 def test_blocks_of_rows_change_nothing(monkeypatch, block):
     data = arrays(2, 3)
     whole = kclass(*data, CovarianceSpec(), DESIGNS[2].weights)
-    for module in (linalg, sandwich):
-        monkeypatch.setattr(module, "BLOCK", block)
+    monkeypatch.setattr(factor, "BLOCK", block)
+    monkeypatch.setattr(factor, "LEAST_ROWS", block)
+    monkeypatch.setattr(factor, "CELLS", 0)
     parts = kclass(*data, CovarianceSpec(), DESIGNS[2].weights)
     np.testing.assert_allclose(parts.params, whole.params, rtol=SOLVE)
     np.testing.assert_allclose(parts.cov, whole.cov, rtol=SOLVE)
@@ -239,3 +245,96 @@ def test_first_stage_f_is_the_wald_test_of_the_instruments(covariance, debiased,
         alone = IV2SLS(D[name], X, None, None, weights=weights).fit()
         r2 = 1 - first.resid_ss / alone.resid_ss
         assert found.partial_r2[name] == pytest.approx(r2, rel=SOLVE)
+
+
+# ---- many rows: factors from cross-products, scores in blocks -------------------------------------
+
+
+LARGE = strong(n=factor.GRAM_ROWS + 500, seed=5)
+
+
+@pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
+@pytest.mark.parametrize("covariance", ["unadjusted", "robust", "one way", "two ways"])
+@pytest.mark.parametrize("model", MODELS)
+def test_many_rows_like_linearmodels(model, covariance, weighted):
+    ours, _, theirs = MODELS[model]
+    weights = LARGE.weights if weighted else None
+    words, (clusters, cov_type, _) = options(covariance, LARGE)
+    expected = theirs(*LARGE.data, weights).fit(debiased=True, **words)
+    found = ours().fit(
+        *LARGE.data, weights=weights, clusters=clusters, cov_type=cov_type, debiased=True
+    )
+    order = list(found.params.index)
+    np.testing.assert_allclose(found.params, expected.params[order], rtol=SOLVE)
+    np.testing.assert_allclose(found.cov, expected.cov.loc[order, order], rtol=SOLVE, atol=1e-12)
+    np.testing.assert_allclose(found.resids, expected.resids, rtol=SOLVE, atol=SOLVE)
+
+
+@pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
+@pytest.mark.parametrize(
+    "covariance", ["unadjusted", "robust", "one way", "two ways", "kernel, given"]
+)
+@pytest.mark.parametrize(("d", "q"), [(1, 1), (1, 3), (2, 3)])
+def test_sums_by_block_are_those_of_residualised_rows(monkeypatch, d, q, covariance, weighted):
+    monkeypatch.setattr(factor, "LEAST_ROWS", 31)
+    monkeypatch.setattr(factor, "CELLS", 0)
+    design = DESIGNS[d]
+    y, X, D, Z = arrays(d, q)
+    weights = design.weights / design.weights.mean() if weighted else None
+    root = np.ones(len(y)) if weights is None else np.sqrt(weights)
+    _, (clusters, cov_type, bandwidth) = options(covariance, design)
+    codes = (
+        ()
+        if clusters is None
+        else tuple(map(encode_labels, np.asarray(clusters).reshape(len(y), -1).T))
+    )
+    spec = covariance_spec(cov_type, True, bandwidth, codes)
+    noise = residuals(np.random.default_rng(0).normal(size=Z.shape), X, weights)
+
+    def left(values):
+        return root[:, None] * residuals(values, X, weights)
+
+    z, v = left(Z), left(np.column_stack([y, D]))
+    found = second_stage(Variables(y, [X], D, Z, weights), spec, noise=[noise])
+    rooted = root[:, None] * noise
+    expected = ar.moments(z, v[:, 0], v[:, 1:], spec, X.shape[1], noise=rooted, factor=1.5)
+    (meat,) = found.noise_meats([rooted.T @ rooted])
+    moments = found.moments(meat, factor=1.5)
+    for name in ("m_y", "m_d", "meat", "df_resid"):
+        np.testing.assert_allclose(
+            getattr(moments, name), getattr(expected, name), rtol=SOLVE, atol=1e-9
+        )
+    f = [strength.robust_f(z, one, spec, X.shape[1]) for one in v.T[1:]]
+    np.testing.assert_allclose(found.first_stage_f(), f, rtol=SOLVE)
+
+
+@pytest.mark.parametrize("form", ["arrays", "frames"])
+def test_a_fit_without_missing_rows_copies_no_columns(form):
+    given = [np.asarray(part, dtype=float) for part in LARGE.data]
+    if form == "frames":
+        given = [pd.Series(given[0]), *map(pd.DataFrame, given[1:])]
+    data = IVData.from_arrays(*given)
+    for held, part in zip((data.y, data.X, data.D, data.W.values), given, strict=True):
+        assert np.shares_memory(held, np.asarray(part))
+
+
+def test_units_and_levels_do_not_matter_with_many_rows():
+    y, X, D, Z = (np.asarray(part, dtype=float) for part in LARGE.data)
+    plain = TSLS().fit(y, X, D, Z)
+    changed = TSLS().fit(1e6 * y, X * [1, 1e-6], 1e4 * (D + 1e3), 1e-5 * (Z - 1e4))
+    assert changed.params["endog"] == pytest.approx(100 * plain.params["endog"], rel=SOLVE)
+    assert changed.std_errors["endog"] == pytest.approx(100 * plain.std_errors["endog"], rel=SOLVE)
+    ends = zip(
+        changed.conf_int(method="ar").intervals, plain.conf_int(method="ar").intervals, strict=True
+    )
+    for one, other in ends:
+        np.testing.assert_allclose(one, np.multiply(100, other), rtol=ROOT)
+
+
+def test_dependent_instruments_are_dropped_with_many_rows():
+    y, X, D, Z = (np.asarray(part, dtype=float) for part in LARGE.data)
+    wide = np.column_stack([Z, Z[:, 0] - 2 * Z[:, 1]])
+    found, expected = TSLS().fit(y, X, D, wide), TSLS().fit(y, X, D, Z)
+    assert found.first_stage.n_instruments == 3
+    np.testing.assert_allclose(found.params, expected.params, rtol=SOLVE)
+    np.testing.assert_allclose(found.cov, expected.cov, rtol=SOLVE)
