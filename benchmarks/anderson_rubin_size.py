@@ -119,18 +119,22 @@ def rows(cell: Cell, draws: list[Draw]) -> Iterator[dict[str, object]]:
 def report(table: pd.DataFrame) -> str:
     """A row for each cell: F, then rejection rate and median length of every kind."""
     lines = [
-        "| learner | errors | K | W | F | " + " | ".join(KINDS) + " |",
+        "| learner | errors | K | instruments | F | " + " | ".join(KINDS) + " |",
         "|---" * (5 + len(KINDS)) + "|",
     ]
     for key, group in table.sort_values(CELL, kind="stable").groupby(CELL, sort=False):
         of = group.set_index("kind")
         values = [
-            f"{of.loc[kind, 'rejection']:.3f} ({of.loc[kind, 'median_length']:.2f})"
+            f"{of.loc[kind, 'rejection']:.3f} ({length(of.loc[kind, 'median_length'])})"
             for kind in KINDS
         ]
         words = [*map(str, key), f"{of['median_f'].iloc[0]:.1f}", *values]
         lines.append("| " + " | ".join(words) + " |")
     return "\n".join(lines)
+
+
+def length(value: float) -> str:
+    return f"{value:.2f}" if np.isfinite(value) else "∞"
 
 
 def finished(output: Path) -> list[dict[str, object]]:

@@ -1,9 +1,16 @@
-"""What do preference estimates cost beside other libraries? Every ratio is from this one run.
+"""What do preference estimates cost beside other libraries, and how long do very many take?
 
-Times are CPU seconds of this process (wall seconds of its own for biogeme), the least of several
-runs. The likelihood is the same in every comparison and checked to be. Three times of ours: Newton
-on the counts by choice set; estimates with identification report and standard errors from choice
-sets; and all of it from checked rows.
+T10. One thread, CPU seconds, pairs in turn; wall seconds where the row says so. The other library
+is timed from arrays ready to be maximised over, one row a choice, to its fitted result. Ours is
+timed three times, on the same choices:
+
+- ``maximise``: from counts by choice set to coefficients and log-likelihood;
+- ``estimates``: from choice sets to the same with identification report and standard errors;
+- ``fit``: the whole of ``PreferenceLogit.fit`` from a checked log of one row a strategy: beliefs,
+  choice sets, regressors, counts, report, estimates, standard errors.
+
+Log-likelihoods of both sides are checked to be equal. Where a target is a number of seconds it
+stands in the column of the other. Targets are for the full sizes, not for those of --quick.
 
 Run ``python benchmarks/preference_mle.py [--quick | --full] [--bfs PATH] [--biogeme PYTHON]``.
 """
@@ -12,18 +19,22 @@ from __future__ import annotations
 
 import argparse
 import json
+import resource
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import statsmodels.api as sm
+from lib.side_by_side import Ratio, cpu, line, save, side_by_side
 from scipy import optimize
+from statsmodels.discrete.conditional_models import ConditionalLogit
 
 from mlinstruments.games import default_grid
 from mlinstruments.games.utility import choice_probabilities
@@ -39,7 +50,6 @@ from mlinstruments.preferences.inference import bootstrap
 from mlinstruments.preferences.likelihood import maximise
 from mlinstruments.preferences.logit import fit_design
 
-OUTPUT = Path(__file__).resolve().parent / "output"
 GRID = default_grid()
 TRUTH = {"scale": 0.1, "kappa": 0.25, "alpha": 0.1, "beta": 0.2}
 
@@ -49,6 +59,7 @@ import numpy as np, pandas as pd
 import biogeme.biogeme as bio, biogeme.database as db
 from biogeme.expressions import Beta, Variable
 from biogeme.models import loglogit
+from biogeme.parameters import Parameters
 data = np.load(sys.argv[1])
 frame = pd.DataFrame(data["x"], columns=["x0", "x1", "x2", "x3"]).assign(y=data["y"])
 seconds = []
@@ -56,87 +67,66 @@ for _ in range(int(sys.argv[2])):
     begin = time.perf_counter()
     index = sum(Beta(f"b{k}", 0, None, None, 0) * Variable(f"x{k}") for k in range(4))
     model = bio.BIOGEME(db.Database("d", frame), loglogit({0: 0, 1: index}, None, Variable("y")),
-                        generate_html=False, generate_yaml=False, save_iterations=False)
+                        parameters=Parameters(), generate_html=False, generate_yaml=False,
+                        save_iterations=False)
     model.model_name = "m"
     found = model.estimate()
     seconds.append(time.perf_counter() - begin)
-print(json.dumps({"seconds": min(seconds), "loglik": found.final_loglikelihood}))
+print(json.dumps({"seconds": seconds, "loglik": found.final_loglikelihood}))
 """
 
 
-@dataclass(frozen=True)
-class Row:
-    """One comparison or one task.
-
-    Parameters
-    ----------
-    task : str
-    ours : float
-        Seconds.
-    other : float or None
-        Seconds of the other way.
-    ratio : float or None
-        other / ours.
-    target : str
-    met : bool or None
-        None where there is no target, or at the small sizes of --quick.
-    """
-
-    task: str
-    ours: float
-    other: float | None = None
-    ratio: float | None = None
-    target: str = ""
-    met: bool | None = None
-
-
-def cpu(function: Callable[[], Any], repeats: int, inner: int = 1) -> tuple[float, Any]:
-    """Least CPU seconds of one call over ``repeats`` runs of ``inner`` calls, and the result."""
-    found = function()
-    best = np.inf
-    for _ in range(repeats):
-        begin = time.process_time()
-        for _ in range(inner):
-            found = function()
-        best = min(best, (time.process_time() - begin) / inner)
-    return best, found
-
-
-def against(task: str, ours: float, other: float, least: float | None = None) -> Row:
-    """A comparison, with a target for its ratio."""
-    ratio = other / ours
-    target = "" if least is None else f">= {least:g}x"
-    return Row(task, ours, other, ratio, target, None if least is None else ratio >= least)
-
-
-def limited(task: str, ours: float, most: float, full_size: bool) -> Row:
+def limited(task: str, seconds: list[float], most: float, full_size: bool, note: str = "") -> Ratio:
     """A task with a target in seconds."""
-    return Row(task, ours, target=f"<= {most:g} s", met=ours <= most if full_size else None)
+    ratios = np.array(seconds) / most
+    ratio = float(np.median(ratios))
+    target, met = (f"<= {most:g} s", ratio <= 1) if full_size else ("", None)
+    found = Ratio(
+        task, float(np.median(seconds)), most, ratio, float(ratios.min()), float(ratios.max()),
+        len(seconds), target, met, note,
+    )  # fmt: skip
+    print(line(found), flush=True)
+    return found
+
+
+def timed(function: Callable[[], Any], repeats: int) -> list[float]:
+    """CPU seconds of each of several calls, after one that is not counted."""
+    return [cpu(function) for _ in range(repeats + 1)][1:]
 
 
 # ---- one fit ------------------------------------------------------------------------------------
 
 
-def three_ways(
-    name: str, data: ChoiceData, unit: str, other: float, repeats: int, least: float | None
-) -> tuple[list[Row], float]:
-    """Newton, estimates and all of it against the other's seconds; and our log-likelihood."""
+def ways(data: ChoiceData, unit: str) -> tuple[dict[str, tuple[Callable[[], Any], int]], float]:
+    """What is timed of ours, with the calls in one timing; and the log-likelihood."""
     design = data.design(unit=unit)
     counts = design.counts()
-    newton, (_, found) = cpu(
-        lambda: maximise(design.z, design.available, counts), repeats, inner=20
-    )
-    estimates, _ = cpu(lambda: fit_design(design), repeats, inner=3)
     model = PreferenceLogit(unit=unit)
-    everything, fit = cpu(lambda: model.fit(data), repeats, inner=3)
-    assert np.isclose(fit.loglik, found.value)
-    n = f"N={design.n_choices:,.0f}"
+    value = maximise(design.z, design.available, counts)[1].value
+    assert np.isclose(model.fit(data).loglik, value)
+    found: dict[str, tuple[Callable[[], Any], int]] = {
+        "maximise": (lambda: maximise(design.z, design.available, counts), 20),
+        "estimates": (lambda: fit_design(replace(design)), 5),
+        "fit": (lambda: model.fit(data), 3),
+    }
+    return found, value
+
+
+def three_ways(
+    name: str, data: ChoiceData, unit: str, other: Callable[[], Any], pairs: int,
+    least: float | None = None, inner: int = 1,
+) -> tuple[list[Ratio], float]:  # fmt: skip
+    """Three times of ours against the other's; and our log-likelihood."""
+    ours, value = ways(data, unit)
+    n = f"{data.n_choices * (42 / 18 if unit == 'node' else 1):,.0f} choices"
     rows = [
-        against(f"Newton / {name}, {n}", newton, other, least),
-        against(f"estimates, errors, report / {name}, {n}", estimates, other),
-        against(f"from rows / {name}, {n}", everything, other),
-    ]
-    return rows, found.value
+        side_by_side(
+            f"{task} / {name}, {n}", function, other, pairs,
+            at_least=least if task == "maximise" else None, inner=(calls, inner),
+        )
+        for task, (function, calls) in ours.items()
+    ]  # fmt: skip
+    return rows, value
 
 
 def binary_rows(design: Design) -> tuple[np.ndarray, np.ndarray]:
@@ -146,23 +136,55 @@ def binary_rows(design: Design) -> tuple[np.ndarray, np.ndarray]:
     return design.action[row].astype(float), x
 
 
-def against_statsmodels(repeats: int, draws: int) -> list[Row]:
-    """Nodes as binary choices, 42 a pass of the grid: the likelihood of statsmodels' Logit."""
-    data = simulate_choices(GRID, draws=draws, **TRUTH)
-    y, x = binary_rows(data.design(unit="node"))
-    seconds, found = cpu(lambda: sm.Logit(y, x).fit(disp=0), repeats)
-    rows, value = three_ways("statsmodels Logit", data, "node", seconds, repeats, 300)
+def against_statsmodels(subjects: int, pairs: int, least: float | None, inner: int) -> list[Ratio]:
+    """Nodes as binary choices, 42 of each subject: the likelihood of statsmodels' Logit.
+
+    Also its GLM, given the same counts as we are: what is left is not the sufficient statistic's.
+    """
+    data = simulate_choices(GRID, subjects=subjects, **TRUTH)
+    design = data.design(unit="node")
+    y, x = binary_rows(design)
+    rows, value = three_ways(
+        "statsmodels Logit", data, "node", lambda: sm.Logit(y, x).fit(disp=0), pairs, least, inner
+    )
+    found = sm.Logit(y, x).fit(disp=0)
     assert np.isclose(value, found.llf)
-    return rows
+    kept = design.counts().sum(axis=1) > 0
+    shares, gaps = design.counts()[kept][:, ::-1], (design.z[:, 1] - design.z[:, 0])[kept]
+    binomial = sm.families.Binomial()
+    assert np.allclose(sm.GLM(shares, gaps, family=binomial).fit().params, found.params, rtol=1e-5)
+    glm = side_by_side(
+        f"maximise / statsmodels GLM from counts, {len(y):,} choices",
+        ways(data, "node")[0]["maximise"][0],
+        lambda: sm.GLM(shares, gaps, family=binomial).fit(),
+        pairs, inner=(20, 3),
+    )  # fmt: skip
+    return [*rows, glm]
 
 
-def against_scipy(repeats: int) -> list[Row]:
-    """Whole strategies row by row, gradient by differences, as one would write it first."""
-    data = simulate_choices(GRID, draws=556, **TRUTH)
+def against_conditional(subjects: int) -> list[Ratio]:
+    """Whole strategies: statsmodels' ConditionalLogit, one group a choice."""
+    data = simulate_choices(GRID, subjects=subjects, **TRUTH)
     design = data.design()
-    row = np.repeat(np.arange(len(design.count)), design.count.astype(int))
-    z, chosen = design.z[design.choice_set[row]], design.action[row]
-    closed = ~design.available[design.choice_set[row]]
+    group, alternative = np.nonzero(design.available[design.choice_set])
+    y = (alternative == design.action[group]).astype(float)
+    x = design.z[design.choice_set[group], alternative]
+    model = ConditionalLogit(y, x, groups=group)
+    ours, value = ways(data, "strategy")
+    task = f"maximise / statsmodels ConditionalLogit, {data.n_choices:,.0f} choices"
+    begin = time.process_time()
+    found = model.fit(disp=0)  # takes a minute: once
+    seconds = time.process_time() - begin
+    assert np.isclose(value, found.llf, rtol=1e-6)
+    return [paired(task, [(cpu(ours["maximise"][0], 20), seconds)])]
+
+
+def against_scipy(subjects: int, pairs: int) -> list[Ratio]:
+    """Whole strategies row by row, gradient by differences, as one would write it first."""
+    data = simulate_choices(GRID, subjects=subjects, **TRUTH)
+    design = data.design()
+    z, chosen = design.z[design.choice_set], design.action
+    closed = ~design.available[design.choice_set]
 
     def loss(theta: np.ndarray) -> float:
         u = z @ theta
@@ -171,49 +193,79 @@ def against_scipy(repeats: int) -> list[Row]:
         total = np.log(np.exp(u - top[:, None]).sum(axis=1)) + top
         return float((total - u[np.arange(len(u)), chosen]).sum())
 
-    seconds, found = cpu(lambda: optimize.minimize(loss, np.zeros(4), method="BFGS"), repeats)
-    rows, value = three_ways("scipy, numeric gradient", data, "strategy", seconds, repeats, None)
-    assert np.isclose(value, -found.fun, rtol=1e-6)
+    def fit() -> Any:
+        return optimize.minimize(loss, np.zeros(4), method="BFGS")
+
+    rows, value = three_ways("scipy, numeric gradient", data, "strategy", fit, pairs)
+    assert np.isclose(value, -fit().fun, rtol=1e-6)
     return rows
 
 
-def against_biogeme(python: str, repeats: int) -> list[Row]:
+def against_biogeme(python: str, repeats: int, subjects: int) -> list[Ratio]:
     """In its own environment; wall seconds, compilation included, as its user sees them."""
-    data = simulate_choices(GRID, draws=3, **TRUTH)
+    data = simulate_choices(GRID, subjects=subjects, **TRUTH)
     y, x = binary_rows(data.design(unit="node"))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "data.npz"
         np.savez(path, x=x, y=y)
         command = [python, "-c", BIOGEME, str(path), str(repeats)]
-        done = subprocess.run(command, capture_output=True, text=True, cwd=folder, check=False)
+        try:
+            done = subprocess.run(
+                command, capture_output=True, text=True, cwd=folder, check=False, timeout=600
+            )
+        except subprocess.TimeoutExpired:
+            print(f"biogeme did not end within ten minutes on {len(y):,} choices")
+            return []
     if done.returncode:
         print(f"biogeme ended with {done.returncode}:\n{done.stderr[-2000:]}")
         return []
     found = json.loads(done.stdout.splitlines()[-1])
-    rows, value = three_ways("biogeme (wall)", data, "node", found["seconds"], repeats, None)
+    ours, value = ways(data, "node")
     assert np.isclose(value, found["loglik"], rtol=1e-6), (value, found)
-    return rows
+    note = "biogeme: wall seconds, a process of its own"
+    return [
+        paired(
+            f"{task} / biogeme, {len(y):,} choices",
+            [(cpu(function, calls), theirs) for theirs in found["seconds"]],
+            note,
+        )
+        for task, (function, calls) in ours.items()
+    ]
+
+
+def paired(task: str, seconds: list[tuple[float, float]], note: str = "") -> Ratio:
+    """A comparison from pairs of seconds, ours and the other's."""
+    mine, theirs = np.array(seconds).T
+    ratios = theirs / mine
+    found = Ratio(
+        task, float(np.median(mine)), float(np.median(theirs)), float(np.median(ratios)),
+        float(ratios.min()), float(ratios.max()), len(seconds), note=note,
+    )  # fmt: skip
+    print(line(found), flush=True)
+    return found
 
 
 # ---- many fits ----------------------------------------------------------------------------------
 
 
-def many_individuals(subjects: int, repeats: int) -> list[Row]:
+def many_individuals(subjects: int, repeats: int) -> list[Ratio]:
     """Every subject alone: five choices in each protocol."""
     design = simulate_choices(GRID, draws=5, subjects=subjects, **TRUTH).design()
-    seconds, table = cpu(lambda: individual_fits(design), repeats)
-    print(table["status"].str.split(":").str[0].value_counts().to_string())
+    status = individual_fits(design)["status"].str.split(":").str[0].value_counts()
+    note = ", ".join(f"{name} {n:,}" for name, n in status.items())
     task = f"{subjects:,} individual fits, {design.n_choices:,.0f} choices"
-    return [limited(task, seconds, 0.1, subjects >= 10_000)]
+    seconds = timed(lambda: individual_fits(design), repeats)
+    return [limited(task, seconds, 0.1, subjects >= 10_000, note)]
 
 
-def many_bootstraps(draws: int, repeats: int) -> list[Row]:
+def many_bootstraps(draws: int, repeats: int) -> list[Ratio]:
     """Subjects drawn with replacement, N = 1e4."""
     design = simulate_choices(GRID, draws=1, subjects=556, **TRUTH).design()
     codes = design.cluster_codes(("subject",))[0]
     theta, _ = maximise(design.z, design.available, design.counts())
-    seconds, _ = cpu(lambda: bootstrap(design, theta, codes, draws, 0), repeats)
-    return [limited(f"{draws:,} bootstraps of subjects, N=10,008", seconds, 1.0, draws >= 1000)]
+    seconds = timed(lambda: bootstrap(design, theta, codes, draws, 0), repeats)
+    task = f"{draws:,} bootstraps of subjects, {design.n_choices:,.0f} choices"
+    return [limited(task, seconds, 1.0, draws >= 1000)]
 
 
 def generated_allocations(subjects: int, games: int = 117) -> AllocationChoices:
@@ -253,116 +305,118 @@ def real_allocations(path: Path) -> AllocationChoices:
     )
 
 
-def mixture(name: str, data: AllocationChoices, starts: int, full_size: bool) -> Row:
+def mixture(name: str, data: AllocationChoices, starts: int, full_size: bool) -> Ratio:
     """Three types from many starts."""
     model = PreferenceLogit(n_types=3, n_starts=starts)
     begin = time.process_time()
     fit = model.fit(data, clusters="sid")
     seconds = time.process_time() - begin
-    print(
-        f"mixture, {name}: LL {fit.loglik:.4f}, {fit.n_starts_best} of {fit.n_starts} starts,"
-        f" shares {np.round(fit.shares.to_numpy(), 3)}"
-    )
+    note = f"LL {fit.loglik:.2f} in {fit.n_starts_best} of {fit.n_starts} starts"
     task = f"three types, {starts} starts, {name}, {data.n_choices:,.0f} choices"
-    return limited(task, seconds, 20.0, full_size)
+    return limited(task, [seconds], 20.0, full_size, note)
 
 
 # ---- a long log ---------------------------------------------------------------------------------
 
 
-def write_long_log(path: Path, rows: int) -> None:
-    """A parquet file of single choices, written block by block."""
+def write_long_logs(folder: Path, rows: int) -> dict[str, Path]:
+    """The same single choices as JSON lines, CSV and parquet, written block by block."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     rng = np.random.default_rng(0)
-    chances = [choice_probabilities(p, np.full(p.n_nodes, 0.5), 0.1, 0.25) for p in GRID]
-    writer, block = None, 500_000
-    for start in range(0, rows, block):
-        size = min(block, rows - start)
-        which = rng.integers(0, len(GRID), size)
-        strategy = np.empty(size, dtype=object)
-        for k, p in enumerate(GRID):
-            here = np.flatnonzero(which == k)
-            picked = rng.choice(len(p.strategies), size=len(here), p=chances[k])
-            strategy[here] = np.array(p.strategies, dtype=object)[picked]
-        columns: dict[str, Any] = {
-            "subject": (start + np.arange(size)) // 100,
-            "protocol_id": pa.DictionaryArray.from_arrays(which, [p.id for p in GRID]),
-            "game": pa.DictionaryArray.from_arrays(which // 6, ["spd", "tg", "ug"]),
-            **{n: np.array([getattr(p, n) for p in GRID])[which] for n in "TRPS"},
-            "strategy": pa.array(strategy, pa.string()),
-        }
-        table = pa.table(columns)
-        writer = writer or pq.ParquetWriter(path, table.schema)
-        writer.write_table(table)
-    if writer is not None:
-        writer.close()
-
-
-def long_log(rows: int) -> list[Row]:
-    """Read and fit, clustered by subject: wall seconds of each, and CPU seconds of both."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "long.parquet"
-        write_long_log(path, rows)
-        size = path.stat().st_size / 1e6
-        begin, busy = time.perf_counter(), time.process_time()
-        data = ChoiceData.read(path)
-        read = time.perf_counter() - begin
-        begin = time.perf_counter()
-        fit = PreferenceLogit(beliefs="uniform").fit(data, clusters="subject")
-        fitted, busy = time.perf_counter() - begin, time.process_time() - busy
-        begin = time.perf_counter()
-        fit.incentive_sensitivity()
-        measured = time.perf_counter() - begin
-    print(f"long log, {rows:,} rows, {size:.0f} MB:\n{fit.to_frame().round(5)}")
-    full_size = rows >= 10_000_000
-    return [
-        Row(f"read {rows:,} rows (wall)", read),
-        Row(f"fit {rows:,} rows, clustered (wall)", fitted),
-        Row(f"incentive sensitivity of {rows:,} rows (wall)", measured),
-        Row(f"read and fit {rows:,} rows (CPU, all threads)", busy),
-        limited(f"read and fit {rows:,} rows (wall)", read + fitted, 60.0, full_size),
+    paths = {ending: folder / f"long.{ending}" for ending in ("jsonl", "csv", "parquet")}
+    facts = [
+        {"protocol_id": p.id, "game": p.game, **{n: getattr(p, n) for n in "TRPS"}, "strategy": s}
+        for p in GRID
+        for s in p.strategies
     ]
+    shares = [choice_probabilities(p, np.full(p.n_nodes, 0.5), 0.1, 0.25) for p in GRID]
+    chances = np.concatenate(shares) / len(GRID)
+    lines = [json.dumps({"subject": 0} | fact)[len('{"subject": 0') :] for fact in facts]
+    fields = ["," + ",".join(str(v) for v in fact.values()) for fact in facts]
+    names = ["subject", *facts[0]]
+    with paths["jsonl"].open("w") as jsonl, paths["csv"].open("w") as table:
+        table.write(",".join(names) + "\n")
+        writer, block = None, 500_000
+        for start in range(0, rows, block):
+            chosen = rng.choice(len(facts), size=min(block, rows - start), p=chances)
+            subject = (start + np.arange(len(chosen))) // 100
+            pairs = list(zip(subject.tolist(), chosen.tolist(), strict=True))
+            jsonl.write("".join([f'{{"subject": {i}{lines[k]}\n' for i, k in pairs]))
+            table.write("".join([f"{i}{fields[k]}\n" for i, k in pairs]))
+            columns: dict[str, Any] = {"subject": subject}
+            for name in facts[0]:
+                values = np.array([fact[name] for fact in facts])[chosen]
+                coded = pa.array(values).dictionary_encode() if values.dtype.kind == "U" else values
+                columns[name] = coded
+            piece = pa.table(columns)
+            writer = writer or pq.ParquetWriter(paths["parquet"], piece.schema)
+            writer.write_table(piece)
+        if writer is not None:
+            writer.close()
+    return paths
 
 
-# ---- report -------------------------------------------------------------------------------------
+def read_and_fit(path: Path) -> dict[str, float]:
+    """Wall and CPU seconds, and peak memory in GB before and after, in this process."""
+    unit = 1e6 if sys.platform != "darwin" else 1e9  # of ru_maxrss: kB, or bytes
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+    begin, used = time.perf_counter(), time.process_time()
+    data = ChoiceData.read(path)
+    read = time.perf_counter() - begin
+    fit = PreferenceLogit(beliefs="uniform").fit(data, clusters="subject")
+    return {
+        "read": read,
+        "wall": time.perf_counter() - begin,
+        "cpu": time.process_time() - used,
+        "before": before,
+        "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit,
+        "kappa": float(fit.params["kappa"]),
+    }
 
 
-def report(rows: list[Row], name: str) -> None:
-    """Print the table; write it and the numbers."""
-    table = pd.DataFrame([asdict(row) for row in rows])
-    table = table.assign(
-        ours=table["ours"].map(lambda v: f"{v:.3g} s"),
-        other=table["other"].map(lambda v: "" if pd.isna(v) else f"{v:.3g} s"),
-        ratio=table["ratio"].map(lambda v: "" if pd.isna(v) else f"{v:.3g}x"),
-        met=table["met"].map(lambda v: "" if v is None or pd.isna(v) else ("yes" if v else "NO")),
-    )
-    text = table.to_string(index=False, justify="right")
-    print(f"\n{text}")
-    OUTPUT.mkdir(parents=True, exist_ok=True)
-    (OUTPUT / f"{name}.txt").write_text(text + "\n")
-    (OUTPUT / f"{name}.json").write_text(json.dumps([asdict(row) for row in rows], indent=1))
+def long_logs(rows: int) -> list[Ratio]:
+    """Read and fit each, clustered by subject, in a process of its own: wall seconds."""
+    found = []
+    with tempfile.TemporaryDirectory() as folder:
+        for ending, path in write_long_logs(Path(folder), rows).items():
+            command = [sys.executable, __file__, "--read", str(path)]
+            done = subprocess.run(command, capture_output=True, text=True, check=True)
+            took = json.loads(done.stdout)
+            note = (
+                f"wall seconds, {took['read']:.1f} of them reading; CPU {took['cpu']:.1f} s; file"
+                f" {path.stat().st_size / 1e9:.2f} GB, peak memory {took['peak']:.2f} GB,"
+                f" {took['before']:.2f} of them before reading; kappa {took['kappa']:.4f}"
+            )
+            task = f"read and fit {rows:,} rows of {ending}, clustered"
+            found.append(limited(task, [took["wall"]], 60.0, rows >= 10_000_000, note))
+            path.unlink()
+    return found
 
 
 def main(
     quick: bool = False, full: bool = False, bfs: Path | None = None, biogeme: str | None = None
-) -> list[Row]:
+) -> list[Ratio]:
     """Run every comparison."""
-    repeats = 1 if quick else 5
-    # "N = 1e4" may be choices or subjects who each make all of them: both.
-    rows = against_statsmodels(repeats, 238) + against_scipy(repeats)
-    rows += against_statsmodels(min(repeats, 3), 1000 if quick else 10_000)
+    pairs, least = (1, None) if quick else (9, 300.0)
+    # N = 1e4 choices, and N = 1e4 subjects: 42 nodes each.
+    rows = against_statsmodels(238, pairs, least, 20)
+    rows += against_statsmodels(500 if quick else 10_000, min(pairs, 5), least, 1)
+    rows += against_conditional(20 if quick else 556)
+    rows += against_scipy(556, min(pairs, 5))
     if biogeme:
-        rows += against_biogeme(biogeme, min(repeats, 3))
-    rows += many_individuals(500 if quick else 10_000, repeats)
-    rows += many_bootstraps(50 if quick else 1000, min(repeats, 2))
+        # Few choices as well: with 1e4 its fit may take longer than it is given.
+        for subjects in (3, 238):
+            rows += against_biogeme(biogeme, min(pairs, 5), subjects)
+    rows += many_individuals(500 if quick else 10_000, pairs)
+    rows += many_bootstraps(50 if quick else 1000, min(pairs, 5))
     data = generated_allocations(40 if quick else 160)
     rows.append(mixture("generated", data, 3 if quick else 30, not quick))
     if bfs is not None:
         rows.append(mixture("real people", real_allocations(bfs), 30, not quick))
-    rows += long_log(10_000_000 if full else (20_000 if quick else 500_000))
-    report(rows, "preference_mle" + ("_quick" if quick else "_full" if full else ""))
+    rows += long_logs(10_000_000 if full else (20_000 if quick else 500_000))
+    print(f"written: {save('preference_mle' + ('_full' if full else ''), rows, quick)}")
     return rows
 
 
@@ -372,5 +426,9 @@ if __name__ == "__main__":
     parser.add_argument("--full", action="store_true", help="with a log of 1e7 rows")
     parser.add_argument("--bfs", type=Path, help="bfs_session1.csv, for the mixture of real people")
     parser.add_argument("--biogeme", help="python of an environment that has biogeme")
+    parser.add_argument("--read", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
-    main(given.quick, given.full, given.bfs, given.biogeme)
+    if given.read:
+        print(json.dumps(read_and_fit(given.read)))
+    else:
+        main(given.quick, given.full, given.bfs, given.biogeme)

@@ -1,27 +1,41 @@
 """Learned instruments for linear IV, and preferences from game choices."""
 
-from .iv.comparators import LIML, OLS, TSLS
+from .iv.comparators import LIML, OLS, TSLS, Fuller
 from .iv.compare import compare
 from .iv.confidence_set import ConfidenceSet
+from .iv.gmm import GMM
+from .iv.jackknife import IJIVE, JIVE, UJIVE
 from .iv.mliv import MLIV
 from .iv.mliv_results import MLIVResults
+from .iv.pliv import PLIV
+from .iv.post_lasso import PostLassoIV, PostLassoResults
 from .iv.results import IVResults
+from .iv.split_sample import SplitSampleIV
 from .preferences.choices import AllocationChoices, ChoiceData
 from .preferences.logit import PreferenceLogit
 from .preferences.results import PreferenceResults
 
 __version__ = "0.1.0"
 __all__ = [
+    "GMM",
+    "IJIVE",
+    "JIVE",
     "LIML",
     "MLIV",
     "OLS",
+    "PLIV",
     "TSLS",
+    "UJIVE",
     "AllocationChoices",
     "ChoiceData",
     "ConfidenceSet",
+    "Fuller",
     "IVResults",
     "MLIVResults",
+    "PostLassoIV",
+    "PostLassoResults",
     "PreferenceLogit",
     "PreferenceResults",
+    "SplitSampleIV",
     "compare",
 ]

@@ -156,8 +156,7 @@ def _row(name: str, res: IVResults, coefficient: str, level: float) -> Row:
 
 
 def _ar_set(res: IVResults, coefficient: str, level: float) -> ConfidenceSet | None:
-    # Projections exist for one or two endogenous regressors.
-    if not res.ar or coefficient not in res.endog or len(res.endog) > 2:
+    if not res.ar or coefficient not in res.endog or res._joint_only:
         return None
     found = res.conf_int(level, method="ar")
     chosen: ConfidenceSet = found[coefficient] if isinstance(found, dict) else found

@@ -9,8 +9,12 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-Task = TypeVar("Task")
+from .shared import get, put
+
 Result = TypeVar("Result")
+
+# Tasks a worker gets at once where a backend hands results back in whole lists only.
+ROUND = 8
 
 
 def spawn_seeds(random_state: Any, n: int) -> list[np.random.SeedSequence]:
@@ -40,11 +44,12 @@ def spawn_seeds(random_state: Any, n: int) -> list[np.random.SeedSequence]:
 
 
 def parallel_map(
-    function: Callable[[Task], Result],
-    tasks: Iterable[Task],
+    function: Callable[..., Result],
+    tasks: Iterable[Any],
     n_jobs: int | None = None,
     progress: bool | None = None,
     description: str = "",
+    shared: Any = None,
 ) -> list[Result]:
     """Apply ``function`` to every task and return results in task order.
 
@@ -54,7 +59,7 @@ def parallel_map(
     Parameters
     ----------
     function : callable
-        Called with one task.
+        Called with one task, or with ``shared`` and one task.
     tasks : iterable
         The tasks.
     n_jobs : int, optional
@@ -63,27 +68,32 @@ def parallel_map(
         Show a progress bar; None shows one in a terminal when there are many tasks.
     description : str
         Text before the bar.
+    shared : object, optional
+        What all tasks need: large data above all. Workers get it once.
 
     Examples
     --------
     >>> parallel_map(abs, [-1, 2])
     [1, 2]
+    >>> parallel_map(pow, [0, 3], shared=2)
+    [1, 8]
     """
-    return list(_results(function, tasks, n_jobs, progress, description))
+    return list(_shown(function, tasks, n_jobs, progress, description, shared))
 
 
 def parallel_sum(
-    function: Callable[[Task], Result],
-    tasks: Iterable[Task],
+    function: Callable[..., Result],
+    tasks: Iterable[Any],
     n_jobs: int | None = None,
     progress: bool | None = None,
     description: str = "",
+    shared: Any = None,
 ) -> Result:
     """The sum (``+``) of ``function`` of every task, added up in task order as results come in.
 
     Parameters
     ----------
-    function, tasks, n_jobs, progress, description
+    function, tasks, n_jobs, progress, description, shared
         As for :func:`parallel_map`; at least one task. Few results are held at a time.
 
     Examples
@@ -91,22 +101,66 @@ def parallel_sum(
     >>> parallel_sum(abs, [-1, 2])
     3
     """
-    return reduce(add, _results(function, tasks, n_jobs, progress, description))
+    return reduce(add, _shown(function, tasks, n_jobs, progress, description, shared))
 
 
-def _results(
-    function: Callable[[Task], Result],
-    tasks: Iterable[Task],
+def _shown(
+    function: Callable[..., Result],
+    tasks: Iterable[Any],
     n_jobs: int | None,
     progress: bool | None,
     description: str,
+    shared: Any,
 ) -> Iterator[Result]:
-    from joblib import Parallel, delayed
+    """Results in task order, with a progress bar."""
     from tqdm.auto import tqdm
 
     listed = list(tasks)
     # disable=None lets tqdm be silent where the output is not a terminal.
     disable = (None if len(listed) >= 20 else True) if progress is None else not progress
-    workers = Parallel(n_jobs=n_jobs, prefer="threads", return_as="generator")
-    results = workers(delayed(function)(task) for task in listed)
+    results = parallel_stream(function, listed, n_jobs, shared=shared)
     yield from tqdm(results, total=len(listed), desc=description, disable=disable, leave=False)
+
+
+def parallel_stream(
+    function: Callable[..., Result],
+    tasks: Iterable[Any],
+    n_jobs: int | None = None,
+    prefer: str = "threads",
+    shared: Any = None,
+) -> Iterator[Result]:
+    """Results in task order, each as soon as it and all before it are there.
+
+    Parameters
+    ----------
+    function, tasks, n_jobs, shared
+        As for :func:`parallel_map`.
+    prefer : {"threads", "processes"}
+        Where ``joblib.parallel_config`` has not chosen a backend.
+
+    Examples
+    --------
+    >>> list(parallel_stream(abs, [-1, 2]))
+    [1, 2]
+    """
+    from joblib import Parallel, delayed, effective_n_jobs
+    from joblib.parallel import get_active_backend
+
+    if shared is None:
+        calls = [delayed(function)(task) for task in tasks]
+    else:
+        handle = put(shared, get_active_backend(prefer=prefer)[0])
+        calls = [delayed(_with_shared)(function, handle, task) for task in tasks]
+    try:
+        workers = Parallel(n_jobs=n_jobs, prefer=prefer, return_as="generator")
+    except ValueError:  # a backend such as ray's, which hands back whole lists
+        workers = Parallel(n_jobs=n_jobs, prefer=prefer)
+        size = ROUND * effective_n_jobs(n_jobs)
+        for start in range(0, len(calls), size):
+            yield from workers(calls[start : start + size])
+    else:
+        yield from workers(calls)
+
+
+def _with_shared(function: Callable[..., Result], handle: Any, task: Any) -> Result:
+    return function(get(handle), task)

@@ -109,6 +109,6 @@ class Part:
     def project(self, values: AnyArray) -> AnyArray:
         """What the regressors fit of ``values`` (m,), in 32-bit floats, fast."""
         weights = self.whole.weights
-        single = values.astype(np.float32)
+        single = values.astype(np.float32, copy=False)
         total = self.basis @ (single if weights is None else weights[self.rows] * single)
         return np.asarray((self.inverse @ total).astype(np.float32) @ self.basis)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from importlib import resources
 from itertools import pairwise, product
 from pathlib import Path
@@ -39,7 +40,7 @@ class Game:
     nodes: tuple[str, ...]
     order: str
 
-    @property
+    @cached_property
     def strategies(self) -> tuple[str, ...]:
         """Pure strategies as digits, one a node: ``"00"``, ``"01"``, ..."""
         return tuple("".join(bits) for bits in product("01", repeat=len(self.nodes)))

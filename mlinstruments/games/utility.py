@@ -6,8 +6,9 @@ the choice probabilities are a logit in z with coefficients lambda (1, theta).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Protocol as TypingProtocol
 
 import numpy as np
@@ -16,8 +17,8 @@ from mlinstruments._core.arrays import check_choice
 from mlinstruments._core.exceptions import InputError
 from mlinstruments._core.typing import FloatArray
 
-from .payoffs import ahead, behind, payoff
-from .protocols import Protocol
+from .payoffs import outcomes
+from .protocols import GAMES, Protocol
 
 
 class Utility(TypingProtocol):
@@ -120,13 +121,61 @@ class HomoMoralis:
         array, shape (..., strategies, 1 + parameters)
         """
         x, y = protocol.pure(), np.asarray(y, dtype=float)[..., None, :]
-        own = payoff(protocol, x, y)
-        columns = {
-            "kappa": lambda: payoff(protocol, x, x) - own,
-            "alpha": lambda: -behind(protocol, x, y),
-            "beta": lambda: -ahead(protocol, x, y),
-        }
-        return np.stack([own, *(columns[name]() for name in self.parameters)], axis=-1)
+        met, alike = outcomes(protocol, x, y), outcomes(protocol, x, x)
+        gap = met.own - met.other
+        return self._columns(
+            met.mean(met.own),
+            alike.mean(alike.own),
+            met.mean(np.maximum(-gap, 0)),
+            met.mean(np.maximum(gap, 0)),
+        )
+
+    def regressors_of_game(self, protocols: Sequence[Protocol], y: FloatArray) -> FloatArray:
+        """:meth:`regressors` of several protocols of one game, each against its own belief.
+
+        Parameters
+        ----------
+        protocols : sequence of Protocol
+        y : array, shape (protocols, nodes)
+
+        Returns
+        -------
+        array, shape (protocols, strategies, 1 + parameters)
+        """
+        marked, names, alike = _marked(protocols[0].game)
+        met = outcomes(marked, marked.pure(), np.asarray(y, dtype=float)[:, None, :])
+        payoffs = np.array([[getattr(p, n) for n in names] for p in protocols])
+        own, other = (payoffs[:, paid.astype(int)] for paid in (met.own, met.other))
+        gap = own - other
+        values = np.stack([own, np.maximum(-gap, 0), np.maximum(gap, 0)], axis=-1)
+        mean = met.probability @ values
+        return self._columns(mean[..., 0], own @ alike.T, mean[..., 1], mean[..., 2])
+
+    def _columns(
+        self, own: FloatArray, universal: FloatArray, behind: FloatArray, ahead: FloatArray
+    ) -> FloatArray:
+        found = {"kappa": universal - own, "alpha": -behind, "beta": -ahead}
+        return np.stack([own, *(found[name] for name in self.parameters)], axis=-1)
+
+
+@cache
+def _marked(game: str) -> tuple[Protocol, tuple[str, ...], FloatArray]:
+    """A protocol with payoffs 0, 1, 2, 3, which tell what every outcome pays.
+
+    Returns
+    -------
+    Protocol
+    tuple of str
+        Names of the payoffs 0, 1, 2, 3.
+    array, shape (strategies, outcomes)
+        Chances of the outcomes where both play the same.
+    """
+    order = GAMES[game].order
+    names = (*(n for n in "SPRT" if n not in order), *reversed(order))
+    T, R, P, S = (float(names.index(n)) for n in "TRPS")
+    marked = Protocol(game, T, R, P, S)
+    x = marked.pure()
+    return marked, names, outcomes(marked, x, x).probability
 
 
 @dataclass(frozen=True)

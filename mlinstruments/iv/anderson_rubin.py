@@ -51,6 +51,11 @@ class Moments:
         """Number of instruments."""
         return len(self.m_y)
 
+    @property
+    def n_endog(self) -> int:
+        """Number of endogenous regressors."""
+        return int(self.m_d.shape[1])
+
     def critical(self, level: float) -> float:
         """Critical value of the statistic."""
         if self.df_resid == INF:

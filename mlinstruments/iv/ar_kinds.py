@@ -32,6 +32,8 @@ WORDS = {
     "orthogonal": "AR, orthogonal first stage (constant effects)",
     "pooled": "AR, pooled (needs a first stage far from irrelevant)",
     "instruments": "AR, the instruments as they are",
+    "sup-score": "AR, sup-score over single instruments",
+    "partialled": "AR, covariates partialled out by learners",
 }
 
 
@@ -55,6 +57,18 @@ class ARKind:
     directions: OrthogonalMoments | None = None
     refusal: str = ""
 
+    @property
+    def joint_only(self) -> bool:
+        """Whether there are tests but no sets: projections exist for up to two coefficients.
+
+        Parts with fewer instruments than coefficients rule out values jointly, none by itself.
+        """
+        return self._too_few_instruments or any(part.n_endog > 2 for part in self.parts)
+
+    @property
+    def _too_few_instruments(self) -> bool:
+        return any(part.df < part.n_endog for part in self.parts)
+
     def test(self, value: FloatArray, names: tuple[str, ...]) -> TestResult:
         """Test the coefficients of ``names``; folds are combined by Bonferroni."""
         self._require()
@@ -67,6 +81,11 @@ class ARKind:
     def confidence_set(self, level: float, coordinate: int = 0) -> ConfidenceSet:
         """The set for one coefficient; a projection where there are several."""
         self._require()
+        if self._too_few_instruments:
+            raise InputError(
+                f"{WORDS[self.kind]}: there are no sets for one of several coefficients; use"
+                " anderson_rubin(value) for joint tests."
+            )
         question = (level, coordinate)
         if question not in self._answers:
             self._answers[question] = self._invert(level, coordinate)

@@ -1,116 +1,19 @@
-"""OLS, 2SLS and LIML with the same call and the same results as MLIV."""
+"""OLS and the k-class with all instruments: 2SLS, LIML, Fuller."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import pandas as pd
-from sklearn.base import BaseEstimator
 
 from mlinstruments._core.exceptions import InputError
-from mlinstruments._core.factor import triangular_factor
-from mlinstruments._core.linalg import dependent_columns
-from mlinstruments._core.sandwich import CovarianceSpec, covariance_spec
-from mlinstruments._core.typing import FloatArray
+from mlinstruments._core.sandwich import CovarianceSpec
 
-from . import strength
-from .ar_kinds import ARKind
 from .data import IVData
-from .estimate import SecondStage, Variables, second_stage
+from .estimate import Variables, second_stage
 from .results import IVResults
-from .strength import FirstStage
+from .same_call import Comparator, kclass_results, results
 
 
-class _KClass(BaseEstimator):  # type: ignore[misc]
-    """What the comparators share: reading the data and building results."""
-
-    _label: str
-    _kappa: float | None  # None: LIML's own
-    _uses_instruments = True
-
-    def fit(
-        self,
-        dependent: Any,
-        exog: Any,
-        endog: Any,
-        instruments: Any,
-        *,
-        weights: Any = None,
-        clusters: Any = None,
-        cov_type: str | None = None,
-        debiased: bool = False,
-        bandwidth: int | None = None,
-    ) -> IVResults:
-        """Fit on arrays or columns of any data frame library.
-
-        Parameters
-        ----------
-        dependent, exog, endog, instruments
-            In linearmodels' order, as in :meth:`mlinstruments.MLIV.fit`.
-        weights, clusters, cov_type, debiased, bandwidth
-            As in :meth:`mlinstruments.MLIV.fit`.
-
-        Returns
-        -------
-        IVResults
-
-        Raises
-        ------
-        InputError
-            Where an input cannot be used; the message says how to mend it.
-        """
-        data = IVData.from_arrays(
-            dependent, exog, endog, instruments, weights, clusters, takes_missing=False
-        )
-        return self._fit(data, covariance_spec(cov_type, debiased, bandwidth, data.clusters))
-
-    def fit_formula(
-        self,
-        formula: str,
-        data: Any,
-        *,
-        weights: Any = None,
-        clusters: Any = None,
-        cov_type: str | None = None,
-        debiased: bool = False,
-        bandwidth: int | None = None,
-    ) -> IVResults:
-        """Fit a formula in linearmodels' dialect, ``"y ~ 1 + x + [d ~ z1 + z2]"``.
-
-        Parameters
-        ----------
-        formula, data
-            As in :meth:`mlinstruments.MLIV.fit_formula`.
-        weights, clusters, cov_type, debiased, bandwidth
-            As in :meth:`mlinstruments.MLIV.fit_formula`.
-
-        Returns
-        -------
-        IVResults
-
-        Raises
-        ------
-        InputError
-            Where an input cannot be used; the message says how to mend it.
-        """
-        read = IVData.from_formula(formula, data, weights, clusters, takes_missing=False)
-        return self._fit(read, covariance_spec(cov_type, debiased, bandwidth, read.clusters))
-
-    def _fit(self, data: IVData, spec: CovarianceSpec) -> IVResults:
-        if not self._uses_instruments:
-            none = np.empty((data.nobs, 0))
-            regressors = Variables(data.y, [data.X, data.D], none, none, data.weights)
-            fit = second_stage(regressors, spec, 0.0).fit()
-            return _results(data, fit, self._label, (), None)
-        instruments, factor = _numeric_instruments(data)
-        variables = Variables(data.y, [data.X], data.D, instruments, data.weights)
-        found = second_stage(variables, spec, self._kappa, variables.reduce(factor))
-        kinds = (ARKind("instruments", (found.moments(),)),)
-        return _results(data, found.fit(), self._label, kinds, _first_stage(found, data))
-
-
-class OLS(_KClass):
+class OLS(Comparator):
     """Least squares of the outcome on exogenous and endogenous regressors: no instruments used.
 
     Examples
@@ -124,12 +27,13 @@ class OLS(_KClass):
     2.0
     """
 
-    _label = "OLS"
-    _kappa = 0.0
-    _uses_instruments = False
+    def _fit(self, data: IVData, spec: CovarianceSpec) -> IVResults:
+        none = np.empty((data.nobs, 0))
+        regressors = Variables(data.y, [data.X, data.D], none, none, data.weights)
+        return results(data, second_stage(regressors, spec, 0.0).fit(), "OLS", "", (), None)
 
 
-class TSLS(_KClass):
+class TSLS(Comparator):
     """Two-stage least squares with the instruments as they are, categories as indicators.
 
     Examples
@@ -144,11 +48,11 @@ class TSLS(_KClass):
     True
     """
 
-    _label = "2SLS"
-    _kappa = 1.0
+    def _fit(self, data: IVData, spec: CovarianceSpec) -> IVResults:
+        return kclass_results(data, spec, "2SLS", 1.0)
 
 
-class LIML(_KClass):
+class LIML(Comparator):
     """Limited-information maximum likelihood.
 
     The k-class estimator whose k is the smallest root: nearly unbiased with many instruments, where
@@ -171,70 +75,52 @@ class LIML(_KClass):
     True
     """
 
-    _label = "LIML"
-    _kappa = None
+    def _fit(self, data: IVData, spec: CovarianceSpec) -> IVResults:
+        return kclass_results(data, spec, "LIML", None)
 
 
-def _numeric_instruments(data: IVData) -> tuple[FloatArray, FloatArray | None]:
-    """Independent instruments (n, q), and rows with the inner products of [X, D, Z, y] if known."""
-    p, d = data.n_exog, data.n_endog
-    instruments, known = data.W.dummies(drop_first=True), data.factor
-    few = (
-        triangular_factor([data.X, instruments])
-        if known is None
-        else np.delete(known[:, :-1], np.arange(p, p + d), axis=1)
-    )
-    surplus = [j - p for j in dependent_columns(few) if j >= p]
-    if surplus:
-        instruments = np.delete(instruments, surplus, axis=1)
-        known = None if known is None else np.delete(known, [p + d + j for j in surplus], axis=1)
-    if instruments.shape[1] < d:
-        raise InputError(
-            f"{d} endogenous regressors need as many instruments; there are"
-            f" {instruments.shape[1]} independent ones: {', '.join(data.instruments)}."
+class Fuller(Comparator):
+    """LIML with k lowered by alpha over the degrees of freedom, so that moments exist.
+
+    Where instruments are weak LIML has a few wild draws; Fuller's estimator gives them up for a
+    little bias towards least squares. Standard errors are those of the k-class.
+
+    Parameters
+    ----------
+    alpha : float
+        Positive; 1 makes the estimator nearly unbiased, 4 has the smaller mean squared error.
+        ``res.kappa`` is LIML's k less alpha / (n - p - q), of p covariates and q instruments.
+
+    References
+    ----------
+    Fuller (1977), "Some Properties of a Modification of the Limited Information Estimator",
+    doi:10.2307/1912683.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from mlinstruments import LIML, Fuller
+    >>> rng = np.random.default_rng(0)
+    >>> z = rng.normal(size=(200, 2))
+    >>> u, v = rng.normal(size=(2, 200))
+    >>> d = z.sum(axis=1) + u + v
+    >>> data = (d + u, np.ones(200), d, z)
+    >>> round((LIML().fit(*data).kappa - Fuller().fit(*data).kappa) * (200 - 3), 6)
+    1.0
+    """
+
+    def __init__(self, alpha: float = 1.0) -> None:
+        self.alpha = alpha
+
+    def _check_settings(self) -> None:
+        number = isinstance(self.alpha, int | float | np.number) and not isinstance(
+            self.alpha, bool
         )
-    return instruments, known
+        if not number or not 0 < self.alpha < np.inf:
+            raise InputError(
+                f"alpha must be a positive number, such as 1 or 4; got {self.alpha!r}. LIML() has"
+                " alpha 0."
+            )
 
-
-def _first_stage(found: SecondStage, data: IVData) -> FirstStage:
-    def series(values: list[float], name: str) -> pd.Series:
-        return pd.Series(values, data.endog, name=name)
-
-    f = found.first_stage_f()
-    z, D = found.partialled.z, found.partialled.v[:, 1:]
-    missing = [float("nan")] * len(f)
-    exact = len(f) == 1 and z.shape[1] == 1
-    return FirstStage(
-        f=series(f, "f"),
-        effective_f=series(f if exact else missing, "effective_f"),
-        partial_r2=series([strength.partial_r2(z, d) for d in D.T], "partial_r2"),
-        calibration=series(missing, "calibration"),
-        reliability=series(missing, "reliability"),
-        linear_f=series(f, "linear_f"),
-        n_instruments=z.shape[1],
-        by_fold=pd.DataFrame(columns=strength.BY_FOLD),
-    )
-
-
-def _results(
-    data: IVData, fit: Any, label: str, kinds: tuple[ARKind, ...], first: FirstStage | None
-) -> IVResults:
-    return IVResults(
-        method=label,
-        dependent=data.dependent,
-        exog=data.exog,
-        endog=data.endog,
-        instruments=data.instruments,
-        estimates=fit.params,
-        covariance=fit.cov,
-        resids=data.on_input_index(fit.resids, "residual"),
-        nobs=data.nobs,
-        cov_label=fit.spec.label,
-        debiased=fit.spec.debiased,
-        n_clusters=fit.spec.n_clusters,
-        cluster_names=data.cluster_names,
-        weighted=data.weights is not None,
-        ar=kinds,
-        first_stage=first,
-        kappa=fit.kappa,
-    )
+    def _fit(self, data: IVData, spec: CovarianceSpec) -> IVResults:
+        return kclass_results(data, spec, f"Fuller({self.alpha:g})", None, float(self.alpha))

@@ -10,7 +10,6 @@ from mlinstruments._core.exceptions import InputError
 from mlinstruments._core.tables import Table, number
 
 from .confidence_set import ConfidenceSet
-from .mliv_results import MLIVResults
 from .results import IVResults
 from .summary import JOINT_ONLY
 
@@ -57,7 +56,7 @@ def compare(results: Mapping[str, IVResults], all_coefficients: bool = False) ->
         rows.append((f"First-stage F {name}", *(_f(res, name) for res in models)))
     rows.append(("Observations", *(str(res.nobs) for res in models)))
     rows.append(("Covariance", *(res.cov_label for res in models)))
-    rows.append(("First stage", *(_learner(res) for res in models)))
+    rows.append(("First stage", *(res.learner for res in models)))
     dependents = ", ".join(dict.fromkeys(res.dependent for res in models))
     notes = ("Standard errors in parentheses.",)
     return Table(f"Dependent: {dependents}", (), ("", *results), tuple(rows), notes)
@@ -93,7 +92,7 @@ def _error(res: IVResults, name: str) -> str:
 def _set(res: IVResults, name: str) -> str:
     if not res.ar or name not in res.endog:
         return ""
-    if len(res.endog) > 2:
+    if res._joint_only:
         return JOINT_ONLY
     found = res.conf_int(method="ar")
     chosen = found if isinstance(found, ConfidenceSet) else found[name]
@@ -104,9 +103,3 @@ def _f(res: IVResults, name: str) -> str:
     if res.first_stage is None or name not in res.first_stage.f.index:
         return ""
     return number(float(res.first_stage.f[name]), 2)
-
-
-def _learner(res: IVResults) -> str:
-    if isinstance(res, MLIVResults):
-        return res.learner
-    return "" if res.first_stage is None else "linear"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -49,9 +49,6 @@ class IVData:
         Which input rows survived the dropping of missing values; n of them.
     index : pandas Index
         Labels of all input rows.
-    factor : array, shape (at most p + d + q + 1, p + d + q + 1), or None
-        Few rows with the inner products of [X, D, W, y], where the checks have made them: without
-        weights, missing entries or categories.
 
     Examples
     --------
@@ -76,7 +73,9 @@ class IVData:
     cluster_names: tuple[str, ...]
     kept: BoolArray
     index: pd.Index
-    factor: FloatArray | None = None
+    # Few rows with the inner products of [X, D, W, y], where the checks have made them: without
+    # weights, missing entries or categories. Not handed on to other rows by replace().
+    factor: FloatArray | None = field(default=None, init=False)
 
     @property
     def nobs(self) -> int:
@@ -213,6 +212,22 @@ class IVData:
         checks.check_columns(pieces)
         return _assemble(pieces, index, takes_missing, missing)
 
+    def taken(self, rows: IntArray) -> IVData:
+        """Some of the kept rows, in increasing order, as if the others had been dropped."""
+        kept = np.zeros_like(self.kept)
+        kept[np.flatnonzero(self.kept)[rows]] = True
+        weights = None if self.weights is None else check_weights(self.weights[rows])
+        return replace(
+            self,
+            y=self.y[rows],
+            D=self.D[rows],
+            X=self.X[rows],
+            W=replace(self.W, values=self.W.values[rows]),
+            weights=weights,
+            clusters=tuple(encode_labels(codes[rows]) for codes in self.clusters),
+            kept=kept,
+        )
+
     def on_input_index(
         self, values: AnyArray, columns: tuple[str, ...] | str | None = None
     ) -> pd.Series | pd.DataFrame:
@@ -271,7 +286,7 @@ def _build(
     dependent, instruments = pieces["dependent"], pieces["instruments"]
     weights, clusters = pieces.get("weights"), pieces.get("clusters")
     values = _compressed(instruments.values, instruments.categorical)
-    return IVData(
+    data = IVData(
         y=dependent.values[:, 0],
         D=pieces["endog"].values,
         X=pieces["exog"].values,
@@ -285,8 +300,9 @@ def _build(
         cluster_names=() if clusters is None else clusters.names,
         kept=kept,
         index=index,
-        factor=factor,
     )
+    object.__setattr__(data, "factor", factor)
+    return data
 
 
 def _compressed(values: FloatArray, categorical: BoolArray) -> FloatArray:

@@ -33,7 +33,7 @@ class LinearFit:
     resids : array, shape (n,)
         Not weighted.
     kappa : float
-        0 OLS, 1 2SLS, otherwise LIML's.
+        0 OLS, 1 2SLS, otherwise LIML's or Fuller's.
     spec : CovarianceSpec
         With the bandwidth that was used.
     """
@@ -157,6 +157,7 @@ def second_stage(
     reduced: Reduced | None = None,
     estimate: bool = True,
     noise: Sequence[FloatArray] = (),
+    fuller: float = 0.0,
 ) -> SecondStage:
     """Everything that instruments once given imply, in two passes over blocks of rows.
 
@@ -172,6 +173,8 @@ def second_stage(
         Whether coefficients are wanted.
     noise : list of arrays, each (n, q)
         Noises of the instruments, X partialled out, which enter Anderson-Rubin moments.
+    fuller : float
+        Over the degrees of freedom n - p - q, subtracted from LIML's parameter.
 
     Returns
     -------
@@ -179,7 +182,7 @@ def second_stage(
     """
     reduced = data.reduce() if reduced is None else reduced
     partialled = Partialled.of(reduced)
-    coefficients = solve(reduced, kappa) if estimate else None
+    coefficients = solve(reduced, kappa, fuller) if estimate else None
     combinations = Combinations.of(reduced, partialled, coefficients)
     told = None
     if spec.kind == "kernel" and coefficients is not None:
@@ -222,6 +225,7 @@ def kclass(
     spec: CovarianceSpec,
     weights: FloatArray | None = None,
     kappa: float | None = 1.0,
+    fuller: float = 0.0,
 ) -> LinearFit:
     """Estimate y = X b + D t by the k-class with excluded instruments Z.
 
@@ -239,6 +243,8 @@ def kclass(
         Analytic weights with mean one.
     kappa : float, optional
         The k-class parameter; None computes LIML's.
+    fuller : float
+        Over the degrees of freedom n - p - q, subtracted from LIML's.
 
     Returns
     -------
@@ -246,9 +252,10 @@ def kclass(
 
     References
     ----------
-    Theil (1958); Anderson and Rubin (1949), doi:10.1214/aoms/1177730090.
+    Theil (1958); Anderson and Rubin (1949), doi:10.1214/aoms/1177730090; Fuller (1977),
+    doi:10.2307/1912683.
     """
-    return second_stage(Variables(y, [X], D, Z, weights), spec, kappa).fit()
+    return second_stage(Variables(y, [X], D, Z, weights), spec, kappa, fuller=fuller).fit()
 
 
 def _without_constants(regressors: FloatArray, data: Variables) -> FloatArray:

@@ -25,24 +25,18 @@ class MLIVResults(IVResults):
         Estimate, standard error and F of every repeat and endogenous regressor.
     folds : DataFrame
         Cell of every row in each repeat, on the index of the input.
-    learner : str
-        The learner in words.
     covariates : {"linear", "recentred", "unconstrained"}
     n_folds, n_repeats : int
     control_variate : bool
-    weak : str
-        Empty, or why no estimate is given.
     """
 
     instrument: Any
     splits: pd.DataFrame
     folds: pd.DataFrame
-    learner: str
     covariates: str
     n_folds: int
     n_repeats: int
     control_variate: bool
-    weak: str
     _learned: ClassVar[bool] = True
 
     def _facts(self) -> list[Fact]:
@@ -60,6 +54,3 @@ class MLIVResults(IVResults):
         if len(self.endog) != 1:
             return []
         return tf_facts(*self.conf_int(method="tf").iloc[0])
-
-    def _notes(self) -> tuple[str, ...]:
-        return (f"No estimate: {self.weak}",) if self.weak else ()

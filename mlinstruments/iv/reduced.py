@@ -86,12 +86,12 @@ class Coefficients:
     kappa: float
 
 
-def solve(data: Reduced, kappa: float | None) -> Coefficients:
-    """Coefficients of the k-class; ``kappa`` None is LIML's own."""
+def solve(data: Reduced, kappa: float | None, fuller: float = 0.0) -> Coefficients:
+    """Coefficients of the k-class; ``kappa`` None is LIML's own, less ``fuller`` over n - p - q."""
     X, D, Z, y = data.exog, data.endog, data.instruments, data.outcome
     p, d = data.p, data.d
     if kappa is None:
-        kappa = liml_kappa(y, X, D, Z)
+        kappa = liml_kappa(y, X, D, Z) - fuller / (data.n - p - data.q)
     both = np.hstack([X, Z])
     first_stage = least_squares(both, D) if d else np.zeros((p + data.q, 0))
     regressors, lengths = unit_length(np.hstack([X, D]))

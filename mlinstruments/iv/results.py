@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy import special, stats
 
 from mlinstruments._core import store
 from mlinstruments._core.arrays import check_choice, check_level
@@ -73,7 +73,11 @@ class IVResults(Printed):
     first_stage : FirstStage, optional
         Strength of the instruments; None for OLS.
     kappa : float
-        The k-class parameter.
+        The k-class parameter; missing where the estimator is of another kind.
+    learner : str
+        How the first stage was fitted, in words; empty for OLS.
+    weak : str
+        Empty, or why no estimate is given.
 
     Examples
     --------
@@ -103,6 +107,8 @@ class IVResults(Printed):
     ar: tuple[ARKind, ...]
     first_stage: FirstStage | None
     kappa: float
+    learner: str
+    weak: str
     _learned: ClassVar[bool] = False
 
     def __getattribute__(self, name: str) -> Any:
@@ -141,17 +147,14 @@ class IVResults(Printed):
     @cached_property
     def pvalues(self) -> pd.Series:
         """Two-sided p-values of zero coefficients, not robust to weak identification."""
-        tails = 2 * self._reference.sf(np.abs(self.tstats.to_numpy()))
+        ratios = np.abs(self.tstats.to_numpy())
+        tails = 2 * (stats.t.sf(ratios, self.df_resid) if self.debiased else stats.norm.sf(ratios))
         return pd.Series(tails, self.names, name="pvalue")
 
     @property
     def df_resid(self) -> int:
         """Rows less coefficients."""
         return self.nobs - len(self.names)
-
-    @property
-    def _reference(self) -> Any:
-        return stats.t(self.df_resid) if self.debiased else stats.norm()
 
     # ---- inference ----------------------------------------------------------------------------
 
@@ -196,8 +199,8 @@ class IVResults(Printed):
         check_level(level)
         check_choice(method, "method", ("wald", "ar", "tf"))
         if method == "wald":
-            width = float(self._reference.ppf((1 + level) / 2)) * self.std_errors
-            return pd.DataFrame({"lower": self.params - width, "upper": self.params + width})
+            lower, upper = wald_limits(self, level)
+            return pd.DataFrame({"lower": lower, "upper": upper}, index=list(self.names))
         if method == "tf":
             return self._tf_interval(level)
         kind = chosen_kind(self.ar, ar, self.method)
@@ -247,6 +250,10 @@ class IVResults(Printed):
             raise InputError(
                 f"tF intervals need a single instrument; {self.method} uses {q}: use method='ar'."
             )
+        if not abs(self.kappa - 1) < 1e-6:
+            raise InputError(
+                f"tF intervals are for the t ratio of 2SLS, not of {self.method}: use method='ar'."
+            )
         f, name = float(self.first_stage.f.iloc[0]), self.endog[0]
         low, high = tf_interval(f, float(self.params[name]), float(self.std_errors[name]), level)
         return pd.DataFrame({"lower": [low], "upper": [high]}, index=[name])
@@ -285,19 +292,26 @@ class IVResults(Printed):
     def _facts(self) -> list[Fact]:
         clusters = dict(zip(self.cluster_names, self.n_clusters, strict=True))
         facts = sample_facts(self.nobs, self.cov_label, clusters, self.weighted)
+        if self.learner not in ("", "linear") and not self._learned:
+            facts.append(("First stage", self.learner))
         if self.first_stage is not None:
             facts += strength_facts(self.first_stage, self._learned)
         return facts + self._ar_facts()
 
+    @property
+    def _joint_only(self) -> bool:
+        """Whether Anderson-Rubin tests have no sets for single coefficients."""
+        return bool(self.ar) and self.ar[0].joint_only
+
     def _ar_facts(self) -> list[Fact]:
         if not self.ar:
             return []
-        if len(self.endog) > 2:
+        if self._joint_only:
             return [("AR 95%", f"{JOINT_ONLY}, by anderson_rubin(value)")]
         return ar_facts(self.conf_int(method="ar"))
 
     def _notes(self) -> tuple[str, ...]:
-        return ()
+        return (f"No estimate: {self.weak}",) if self.weak else ()
 
     def plot(self, ax: Any = None) -> Any:
         """Estimates with Wald and Anderson-Rubin intervals (needs the ``plot`` extra).
@@ -388,6 +402,14 @@ class IVResults(Printed):
         if not isinstance(found, cls):
             raise InputError(f"{path} holds {type(found).__name__}, not {cls.__name__}.")
         return found
+
+
+def wald_limits(res: IVResults, level: float) -> tuple[FloatArray, FloatArray]:
+    """Lower and upper ends of the Wald intervals, each (k,)."""
+    tail = (1 + level) / 2
+    critical = special.stdtrit(res.df_resid, tail) if res.debiased else special.ndtri(tail)
+    width = critical * np.sqrt(np.diag(res.covariance))
+    return res.estimates - width, res.estimates + width
 
 
 def _null_values(value: Any, endog: tuple[str, ...]) -> FloatArray:

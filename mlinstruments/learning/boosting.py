@@ -8,22 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from threading import Lock
 from typing import Any
 
 import numpy as np
 
 from mlinstruments._core.arrays import check_count
 from mlinstruments._core.exceptions import InputError
-from mlinstruments._core.projection import Part, Projector
-from mlinstruments._core.typing import AnyArray, FloatArray, IntArray
+from mlinstruments._core.projection import Projector
+from mlinstruments._core.typing import FloatArray, IntArray
 
 from .base import FoldFit, FoldTask, describe, seed_int
+from .boosting_run import Run, subset
 from .features import Features
 
-# How often in a row a round may find no split before the fit counts as finished.
-REDRAWS = 20
+# Held while an engine that came from another process bins its inputs, once for all threads.
+BINNING = Lock()
 # Sample sizes at which the preset changes (benchmarks/README.md has what was tried).
-FEW_ROWS, MANY_ROWS = 2_500, 50_000
+FEW_ROWS, MANY_ROWS = 2_500, 25_000
 # Boosting stops this many times 1 / learning_rate rounds after the best one.
 PATIENCE = 3
 # Set by the package: a user's value would silently change what is estimated.
@@ -113,7 +115,7 @@ class Boosting:
         """The parameters handed to LightGBM for a sample of n rows."""
         rate, few = self.learning_rate, n < FEW_ROWS
         if rate is None:
-            rate = 0.1 if few else 0.2 if n < MANY_ROWS else 0.3
+            rate = 0.1 if few else 0.3 if n < MANY_ROWS else 0.5
         own = {
             "learning_rate": rate,
             "num_leaves": self.num_leaves,
@@ -155,15 +157,18 @@ class BoostingEngine:
         self._projector = Projector.onto(controls, weights)
         self._weights = weights
         self._settings = learner.settings(len(features.values))
-        self._binned = self._bin()
+        self._made: Any = self._bin()
 
     def __getstate__(self) -> dict[str, Any]:
         # A LightGBM dataset does not pickle: another process bins the same inputs again.
-        return {key: value for key, value in self.__dict__.items() if key != "_binned"}
+        return {**self.__dict__, "_made": None}
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._binned = self._bin()
+    @property
+    def _binned(self) -> Any:
+        with BINNING:
+            if self._made is None:
+                self._made = self._bin()
+            return self._made
 
     def _bin(self) -> Any:
         import lightgbm
@@ -191,7 +196,7 @@ class BoostingEngine:
         self, target: FloatArray, task: FoldTask, rounds: int | None
     ) -> tuple[FloatArray, int]:
         seed = seed_int(task.seed)
-        watched = _subset(self._binned, task.out)
+        watched = subset(self._binned, task.out)
         if rounds is None:
             halves = task.parts if len(task.parts) == 2 else _random_halves(task.parts[0], seed)
             runs = [self._run(target, rows, seed) for rows in halves]
@@ -210,82 +215,15 @@ class BoostingEngine:
         run.advance(rounds)
         return run.predictions()[0]
 
-    def _run(self, target: FloatArray, rows: IntArray, seed: int) -> _Run:
+    def _run(self, target: FloatArray, rows: IntArray, seed: int) -> Run:
         weights = None if self._weights is None else self._weights[rows]
         settings = {**self._settings, "seed": seed}
         controls = self._projector.on(rows)
-        return _Run(self._binned, rows, target[rows], controls, weights, settings)
-
-
-class _Run:
-    """One boosting run on some rows, advanced round by round."""
-
-    def __init__(
-        self,
-        binned: Any,
-        rows: IntArray,
-        target: FloatArray,
-        controls: Part,
-        weights: FloatArray | None,
-        settings: dict[str, Any],
-    ) -> None:
-        import lightgbm
-
-        self.rows = rows
-        self.controls = controls
-        self.weights = weights
-        self.target = controls.residualise(target)
-        # The label has unit variance, so that parameters such as min_gain_to_split or lambda_l1
-        # mean the same whatever the units of the treatment.
-        self.scale = float(np.std(self.target)) or 1.0
-        self._label = (self.target / self.scale).astype(np.float32)
-        self._hessian = np.ones(len(rows), np.float32) if weights is None else weights
-        self.data = _subset(binned, rows).construct()
-        self.data.set_field("label", self._label)
-        if weights is not None:
-            self.data.set_field("weight", weights)
-        # Leaves' means take a constant out by themselves: LightGBM's own squared error will do,
-        # whose histograms are cheaper than those of an objective with any hessian.
-        own = controls.only_a_mean
-        settings = {**settings, "objective": "regression" if own else "none"}
-        self._objective = None if own else self._gradient
-        self.booster = lightgbm.Booster({**settings, "boost_from_average": False}, self.data)
-
-    def _gradient(self, scores: FloatArray, _: Any) -> tuple[AnyArray, AnyArray]:
-        gradient = scores.astype(np.float32)
-        gradient -= self.controls.project(gradient)
-        gradient -= self._label
-        return (gradient if self.weights is None else self.weights * gradient), self._hessian
-
-    def advance(self, rounds: int) -> None:
-        """Add rounds. A random threshold that finds no split is drawn again, a few times."""
-        for _ in range(rounds):
-            if not any(not self.booster.update(fobj=self._objective) for _ in range(REDRAWS)):
-                return
-
-    def watch(self, data: Any) -> None:
-        """Keep predictions of the rows of ``data`` up to date from now on."""
-        self.booster.add_valid(data, f"watched {len(self.booster.valid_sets)}")
-
-    def predictions(self) -> list[FloatArray]:
-        """f(W) for each set watched, in order."""
-        return [self.scale * scores for scores in _caught(self.booster.eval_valid)]
-
-
-def _caught(evaluate: Any) -> list[FloatArray]:
-    """Scores that LightGBM hands to a metric: its public way to them without predicting anew."""
-    found: list[FloatArray] = []
-
-    def catch(scores: FloatArray, _: Any) -> tuple[str, float, bool]:
-        found.append(scores)
-        return "caught", 0.0, False
-
-    evaluate(catch)
-    return found
+        return Run(self._binned, rows, target[rows], controls, weights, settings)
 
 
 def _choose_rounds(
-    runs: list[_Run], watched: Any, most: int, patience: int, every: int = 5
+    runs: list[Run], watched: Any, most: int, patience: int, every: int = 5
 ) -> tuple[int, FloatArray]:
     """Rounds at which two runs predict each other's rows best, and what they predict then.
 
@@ -310,21 +248,11 @@ def _choose_rounds(
     return best_rounds, predictions
 
 
-def _profiled_error(run: _Run, predicted: FloatArray) -> float:
+def _profiled_error(run: Run, predicted: FloatArray) -> float:
     """Squared error of predictions for a run's rows once its controls are fitted to the rest."""
     residual = run.target - (predicted - run.controls.project(predicted))
     squares = residual**2 if run.weights is None else run.weights * residual**2
     return float(squares.sum())
-
-
-def _subset(binned: Any, rows: IntArray) -> Any:
-    """Some rows of a binned dataset; rows must be in order.
-
-    ``Dataset.subset`` sorts its rows as a list of Python objects, some hundred bytes a row.
-    """
-    part = binned.subset([0])
-    part.used_indices = rows.astype(np.int32)
-    return part
 
 
 def _random_halves(rows: IntArray, seed: int) -> tuple[IntArray, IntArray]:

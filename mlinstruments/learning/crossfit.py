@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -12,8 +12,21 @@ from mlinstruments._core.typing import FloatArray, IntArray
 from .base import CrossFit, Engine, FoldFit, FoldTask, LeaveOneOutEngine, SplitEngine
 from .folds import Split
 
+Place = tuple[int, int, tuple[int, ...]]  # repeat, cell, targets
 # Recentring goes on while held-out rows confirm it by this t ratio, and at most so many times.
 CONFIRMED, PASSES = 2.0, 10
+
+
+@dataclass(frozen=True)
+class Work:
+    """What every fold needs; large, so workers get it once."""
+
+    engine: Engine
+    recentre: Engine | None
+    targets: FloatArray
+    splits: list[Split]
+    seeds: list[list[np.random.SeedSequence]]
+    share_tuning: bool
 
 
 def cross_fit(
@@ -59,13 +72,8 @@ def cross_fit(
     groups = _target_groups(engine, targets.shape[1], share_tuning)
     places = [(r, c, g) for r, s in enumerate(splits) for c in range(s.n_cells) for g in groups]
 
-    def run(place: tuple[int, int, tuple[int, ...]]) -> FoldFit:
-        r, cell, group = place
-        chosen = targets[:, list(group)]
-        task = FoldTask.of_cell(chosen, splits[r], cell, cell_seeds[r][cell], share_tuning)
-        return engine.fit(task) if recentre is None else _recentred(engine, recentre, task)
-
-    fits = parallel_map(run, places, n_jobs, progress, "first stage")
+    work = Work(engine, recentre, targets, splits, cell_seeds, share_tuning)
+    fits = parallel_map(_fit_place, places, n_jobs, progress, "first stage", shared=work)
     return _collect(fits, places, splits, targets.shape)
 
 
@@ -75,6 +83,16 @@ def _without_each_row(engine: Engine, targets: FloatArray, n_splits: int) -> Cro
     predictions, penalty = engine.leave_one_out(targets)
     tuning = np.full((n_splits, len(targets), targets.shape[1], 1), penalty)
     return CrossFit(np.stack([predictions[:, None]] * n_splits), tuning)
+
+
+def _fit_place(work: Work, place: Place) -> FoldFit:
+    r, cell, group = place
+    chosen = work.targets[:, list(group)]
+    seed = work.seeds[r][cell]
+    task = FoldTask.of_cell(chosen, work.splits[r], cell, seed, work.share_tuning)
+    if work.recentre is None:
+        return work.engine.fit(task)
+    return _recentred(work.engine, work.recentre, task)
 
 
 def cell_seeds_of(split: Split, seed: np.random.SeedSequence) -> list[np.random.SeedSequence]:
@@ -127,7 +145,7 @@ def _target_groups(engine: Engine, m: int, share_tuning: bool) -> list[tuple[int
 
 def _collect(
     fits: list[FoldFit],
-    places: list[tuple[int, int, tuple[int, ...]]],
+    places: list[Place],
     splits: list[Split],
     shape: tuple[int, ...],
 ) -> CrossFit:

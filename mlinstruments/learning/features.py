@@ -59,3 +59,21 @@ class Features:
             else:
                 columns.append(column[:, None])
         return np.hstack(columns)
+
+    def dummy_names(self, drop_first: bool = False) -> tuple[str, ...]:
+        """Names of the columns of :meth:`dummies`: ``court[1]`` is the indicator of code 1.
+
+        Examples
+        --------
+        >>> Features(np.array([[0.0], [1.0], [2.0]]), np.array([True]), ("court",)).dummy_names()
+        ('court[0]', 'court[1]', 'court[2]')
+        """
+        names: list[str] = []
+        for j, name in enumerate(self.names):
+            column = self.values[:, j]
+            if self.categorical[j]:
+                codes = np.unique(column[~np.isnan(column)])[1 if drop_first else 0 :]
+                names += [f"{name}[{int(code)}]" for code in codes]
+            else:
+                names.append(name)
+        return tuple(names)

@@ -14,6 +14,8 @@ import numpy as np
 from mlinstruments._core.typing import AnyArray, BoolArray, FloatArray
 
 MAX_STEPS = 30
+# A log-likelihood so near its maximum is at it after one more step, for all that doubles can tell.
+SETTLED = 1e-10
 # exp overflows soon after.
 SAFE_EXPONENT = 600.0
 
@@ -157,6 +159,34 @@ def _own_products(z: FloatArray, flat: FloatArray) -> list[FloatArray]:
     return [np.einsum("nb,nb,nb->b", columns[j], columns[k], flat) for j, k in pairs]
 
 
+def squared_scores(batch: Batch, at: BatchValue, counts: FloatArray) -> FloatArray:
+    """Sums over choices of outer products of their scores, (m, m, B).
+
+    Parameters
+    ----------
+    batch : Batch
+    at : BatchValue
+    counts : array, shape (C, A, B)
+        Of which the batch holds the sums.
+    """
+    m, B = batch.chosen.shape
+    flat = counts.reshape(-1, B)
+    if batch.shared:
+        second = batch.products @ flat
+        chosen = np.matmul(batch.powers[:, 1:], counts)
+    else:
+        second = np.stack(_own_products(batch.z, flat))
+        chosen = np.stack([np.einsum("cab,cab->cb", part, counts) for part in batch.z], axis=1)
+    mean = at.mean / np.where(batch.totals > 0, batch.totals, 1.0)[:, None, :]
+    rest = at.mean - chosen
+    found = np.empty((m, m, B))
+    for second_jk, j, k in zip(second, *np.tril_indices(m), strict=True):
+        cross = np.einsum("cb,cb->b", rest[:, j], mean[:, k])
+        cross -= np.einsum("cb,cb->b", mean[:, j], chosen[:, k])
+        found[j, k] = found[k, j] = second_jk + cross
+    return found
+
+
 def solve(matrix: FloatArray, right: FloatArray) -> FloatArray:
     """Solve matrix (m, m, B) x = right (m, ..., B), matrices positive semi-definite.
 
@@ -169,14 +199,7 @@ def solve(matrix: FloatArray, right: FloatArray) -> FloatArray:
     array([[2.]])
     """
     m = len(matrix)
-    lower = np.zeros_like(matrix)
-    pivot = np.zeros((m, matrix.shape[2]))
-    for j in range(m):
-        rest = matrix[j, j] - (lower[j, :j] ** 2 * pivot[:j]).sum(axis=0)
-        pivot[j] = np.maximum(rest, 1e-14 * matrix[j, j] + 1e-300)
-        for i in range(j + 1, m):
-            lower[i, j] = matrix[i, j] - (lower[i, :j] * lower[j, :j] * pivot[:j]).sum(axis=0)
-            lower[i, j] /= pivot[j]
+    lower, pivot = _factors(matrix)
     x = right.copy()
     for i in range(m):
         for k in range(i):
@@ -188,14 +211,51 @@ def solve(matrix: FloatArray, right: FloatArray) -> FloatArray:
     return x
 
 
-def newton(batch: Batch) -> BatchFit:
-    """Maximise every log-likelihood from zero, halving steps that do not gain."""
+def _factors(matrix: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Cholesky's factor (m, m, B), its diagonal of ones left out, and the pivots (m, B)."""
+    m = len(matrix)
+    lower = np.zeros_like(matrix)
+    pivot = np.zeros((m, matrix.shape[2]))
+    for j in range(m):
+        rest = matrix[j, j] - (lower[j, :j] ** 2 * pivot[:j]).sum(axis=0)
+        pivot[j] = np.maximum(rest, 1e-14 * matrix[j, j] + 1e-300)
+        for i in range(j + 1, m):
+            lower[i, j] = matrix[i, j] - (lower[i, :j] * lower[j, :j] * pivot[:j]).sum(axis=0)
+            lower[i, j] /= pivot[j]
+    return lower, pivot
+
+
+def information_left(batch: Batch, at: BatchValue) -> FloatArray:
+    """Determinant of the information in units of that of random choice, (B,).
+
+    It vanishes on the way to infinity, and where rounding takes infinity for a maximum.
+    """
+    ratio = _factors(at.information)[1] / _factors(_information_at_random(batch))[1]
+    return np.asarray(ratio.prod(axis=0))
+
+
+def _information_at_random(batch: Batch) -> FloatArray:
+    m, C, A, _ = batch.z.shape
+    if not batch.shared:
+        return evaluate(batch, np.zeros(batch.chosen.shape)).information
+    each = batch.products.reshape(-1, C, A).sum(axis=2) / batch.available[..., 0].sum(axis=1)
+    found = np.empty((m, m, batch.totals.shape[1]))
+    for values, j, k in zip(each @ batch.totals, *np.tril_indices(m), strict=True):
+        found[j, k] = found[k, j] = values
+    return found
+
+
+def newton(batch: Batch, start: FloatArray | None = None) -> BatchFit:
+    """Maximise every log-likelihood from zero or ``start`` (m,), halving steps that do not gain."""
     m, B = batch.chosen.shape
     found = BatchFit(np.zeros((m, B)), np.zeros(B, dtype=bool))
     rest = np.arange(B)
     theta, factor = np.zeros((m, B)), np.ones(B)
+    if start is not None:
+        theta += start[:, None]
     here = evaluate(batch, theta)
     step = solve(here.information, here.gradient)
+    decrement = (here.gradient * step).sum(axis=0)
     for _ in range(MAX_STEPS):
         trial = theta + factor * step
         there = evaluate(batch, trial)
@@ -204,9 +264,11 @@ def newton(batch: Batch) -> BatchFit:
         here = _chosen(gained, there, here)
         factor = np.where(gained, 1.0, factor / 2)
         step = solve(here.information, here.gradient)
-        # The decrement is twice what a full step can still gain.
-        decrement = (here.gradient * step).sum(axis=0)
-        done = gained & (decrement <= 1e-16 * np.maximum(1.0, np.abs(here.value)))
+        # Twice what a full step can still gain; squared by each step near a maximum, and divided by
+        # no more than e or so on the way to infinity.
+        before, decrement = decrement, (here.gradient * step).sum(axis=0)
+        near = (decrement <= SETTLED) & (decrement <= 0.01 * before)
+        done = gained & (near | (decrement <= 1e-16 * np.maximum(1.0, np.abs(here.value))))
         found.theta[:, rest] = theta + np.where(done, step, 0.0)
         found.converged[rest] = done
         if done.all():
@@ -215,6 +277,7 @@ def newton(batch: Batch) -> BatchFit:
             go = ~done
             batch, rest, here = batch.take(go), rest[go], _kept(here, go)
             theta, step, factor = theta[:, go], step[:, go], factor[go]
+            decrement = decrement[go]
     return found
 
 

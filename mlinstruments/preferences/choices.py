@@ -337,11 +337,11 @@ class ChoiceData:
         check_choice(unit, "unit", ("strategy", "node"))
         resolved = self.resolved_beliefs(beliefs)
         cell, first = cells(self.protocol, resolved)
-        believed = resolved[first]
         model = utility or HomoMoralis()
         of = self.protocol[first]
-        z, available = regressors(model, self.protocols, of, believed)
-        names = tuple(self.protocols[i].strategies for i in of)
+        z, available = regressors(model, self.protocols, of, resolved[first])
+        strategies = [p.strategies for p in self.protocols]
+        names = tuple(strategies[i] for i in of)
         whole = Design(
             z,
             available,

@@ -137,10 +137,18 @@ def labels_of(table: pd.DataFrame) -> dict[str, AnyArray]:
     kept = [
         c for c in table.columns if c not in NOT_LABELS and not str(c).startswith(("belief_", "_"))
     ]
-    labels = {str(c): table[c].to_numpy() for c in kept}
+    labels = {str(c): _as_array(table[c]) for c in kept}
     if "subject" not in labels:
         labels["subject"] = np.zeros(len(table), dtype=np.int64)
     return labels
+
+
+def _as_array(column: pd.Series) -> AnyArray:
+    """A column as numpy array; words that occur often are held once."""
+    if not isinstance(column.dtype, pd.StringDtype):
+        return np.asarray(column.to_numpy())
+    codes, words = pd.factorize(column, use_na_sentinel=False)
+    return np.asarray(words.to_numpy(dtype=object)[codes])
 
 
 def number_columns(table: pd.DataFrame, columns: Sequence[str], source: str) -> FloatArray:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -60,10 +61,20 @@ class Design:
         return ("lambda", *self.parameters)
 
     def counts(self) -> FloatArray:
-        """Choices by set and alternative, (C, A): sufficient for the likelihood."""
-        C, A = self.available.shape
-        cell = self.choice_set * A + self.action
-        return np.asarray(np.bincount(cell, self.count, C * A).reshape(C, A), dtype=np.float64)
+        """Choices by set and alternative, (C, A), read-only: sufficient for the likelihood."""
+        return self._counts
+
+    @property
+    def cell(self) -> IntArray:
+        """Position of what every row chose among all alternatives of all sets, (N,)."""
+        return np.asarray(self.choice_set * self.available.shape[1] + self.action)
+
+    @cached_property
+    def _counts(self) -> FloatArray:
+        flat = np.bincount(self.cell, self.count, self.available.size)
+        counts: FloatArray = np.asarray(flat, dtype=np.float64).reshape(self.available.shape)
+        counts.flags.writeable = False
+        return counts
 
     def restricted(self, rows: BoolArray) -> Design:
         """Only some rows (N,), with every choice set kept."""
@@ -103,3 +114,16 @@ def centred(design: Design) -> FloatArray:
 def used_sets(design: Design) -> BoolArray:
     """Which sets anybody chose from, (C,)."""
     return np.asarray(design.counts().sum(axis=1) > 0)
+
+
+def first_rows(codes: IntArray) -> IntArray:
+    """The first row of each of the codes 0, 1, ..., all of which occur.
+
+    Examples
+    --------
+    >>> first_rows(np.array([0, 0, 1, 0, 2, 1]))
+    array([0, 2, 4])
+    """
+    first = np.empty(int(codes.max()) + 1, dtype=np.int64)
+    first[codes[::-1]] = np.arange(len(codes) - 1, -1, -1)  # what is written last stays
+    return first

@@ -15,6 +15,7 @@ import numpy as np
 from mlinstruments._core.typing import FloatArray
 
 from .design import Design, centred, used_sets
+from .likelihood import Likelihood, maximise, surprises
 from .separation import (
     endless_parameters,
     is_explained,
@@ -23,6 +24,9 @@ from .separation import (
 )
 
 RANK_TOLERANCE = 1e-8
+# Least eigenvalue of the information, in units of that of random choice, above which a maximum is
+# one and no ascent to infinity: there Newton stops where it is 1e-16 or so.
+WELL_CONDITIONED = 1e-9
 
 
 @dataclass(frozen=True)
@@ -132,27 +136,60 @@ def identify(design: Design) -> Identification:
     >>> identify(one).rank
     1
     """
-    used = used_sets(design)
-    spread = centred(design)[used].reshape(-1, design.z.shape[2])
-    rank, condition, confounded = _rank(spread, design.coefficients)
+    return examine(design)[0]
+
+
+def examine(design: Design) -> tuple[Identification, tuple[FloatArray, Likelihood] | None]:
+    """:func:`identify`, and the coefficients of greatest likelihood where there are any.
+
+    Maximising comes first: where it settles there is no separation, and no linear program to solve.
+    """
     needed = design.z.shape[2]
-    separated = rank == needed and is_separated(design)
+    spread = centred(design)
+    rank, condition, confounded = _rank(
+        spread[used_sets(design)].reshape(-1, needed), design.coefficients
+    )
+    best, separated = None, False
+    if rank == needed:
+        best = maximise(design.z, design.available, design.counts())
+        separated = not _overlaps(design, spread, *best) and is_separated(design)
     intervals = rationalising_intervals(design) if separated else None
     unexplained = separated and intervals is None
     minimised = unexplained and is_explained(design, -1.0)
     endless = endless_parameters(design) if unexplained and not minimised else ()
-    enough = design.n_choices > needed
-    return Identification(
+    report = Identification(
         rank,
         needed,
         condition,
         confounded,
         separated,
         intervals,
-        enough=enough,
+        enough=design.n_choices > needed,
         minimised=minimised,
         endless=endless,
     )
+    return report, None if separated else best
+
+
+def _overlaps(design: Design, spread: FloatArray, theta: FloatArray, found: Likelihood) -> bool:
+    """Whether theta proves that choices are not separated (where not, they may still not be).
+
+    By Stiemke's lemma they are not if positive multiples of all margins add up to zero. With
+    multipliers (count of the chosen) x (probability of the other) the sum is the gradient; it
+    becomes zero when each multiplier is changed by the factor 1 - d'x, d the margin, where x solves
+    a linear system in the gradient. So it is enough that d'x stays below one.
+    """
+    counts = design.counts()
+    each = counts.sum(axis=1) / design.available.sum(axis=1)
+    size = np.sqrt(np.einsum("c,cak,cak->k", each, spread, spread))  # of the information at 0
+    if not np.linalg.eigvalsh(found.hessian / -np.outer(size, size))[0] > WELL_CONDITIONED:
+        return False
+    surprise = surprises(design, theta)
+    squares = np.einsum("ca,caj,cak->jk", counts, surprise, surprise) - found.hessian
+    shift = design.z @ np.linalg.solve(squares, found.gradient)
+    highest = np.where(design.available, shift, -np.inf).max(axis=1)
+    lowest = np.where(design.available, shift, np.inf).min(axis=1)
+    return bool((highest - lowest).max() < 0.5)
 
 
 def _rank(spread: FloatArray, names: tuple[str, ...]) -> tuple[int, float, str]:

@@ -12,14 +12,20 @@ from scipy import sparse
 
 from mlinstruments._core.typing import AnyArray, BoolArray, FloatArray, IntArray
 
-from .batched import Batch, evaluate, newton, solve, utilities
+from .batched import Batch, evaluate, information_left, newton, solve, squared_scores, utilities
 from .design import Design, used_sets
 from .identification import Identification, identify
-from .subjects import Panel, batches, panel_of, slots_of, subject_codes
+from .likelihood import maximise
+from .subjects import Panel, batches, panel_of, subject_codes
 
 ESTIMATED = "estimated"
 # Ratio of eigenvalues above which regressors certainly have full rank.
 WELL_CONDITIONED = 1e-10
+# Share of the information of random choice, as a determinant, above which a maximum is certainly
+# one and no ascent to infinity.
+CERTAIN = 1e-9
+# Utilities from which nobody's Newton starts, lest it start beyond what rounding leaves of a slope.
+STEEP = 20.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,12 +34,13 @@ class Estimates:
 
     Parameters
     ----------
-    theta : array, shape (S, m)
-    information, meat : array, shape (S, m, m)
+    theta : array, shape (m, S)
+    information, meat : array, shape (m, m, S)
         Minus the Hessian, and the sum of squared scores.
     loglik : array, shape (S,)
-    converged, explained : bool array, shape (S,)
-        Whether Newton settled, and whether theta makes every choice the one best.
+    converged, certain, explained : bool array, shape (S,)
+        Whether Newton settled, whether certainly at a maximum, and, where not, whether theta makes
+        every choice the one best.
     """
 
     theta: FloatArray
@@ -41,6 +48,7 @@ class Estimates:
     meat: FloatArray
     loglik: FloatArray
     converged: BoolArray
+    certain: BoolArray
     explained: BoolArray
 
 
@@ -83,8 +91,8 @@ def individual_fits(design: Design, subject: str = "subject") -> pd.DataFrame:
     """
     codes, subjects = subject_codes(design, subject)
     panel = panel_of(design, codes, len(subjects))
-    found = _estimate(panel)
-    choices = np.asarray(panel.totals.sum(axis=1)).ravel()
+    found = _estimate(panel, design)
+    choices = np.asarray(panel.picked.sum(axis=1)).ravel()
     status, rationalised = _verdicts(design, panel, found, choices)
     frame = _numbers(design, found, choices, np.asarray(status == ESTIMATED))
     frame["rationalised"] = rationalised
@@ -95,71 +103,55 @@ def individual_fits(design: Design, subject: str = "subject") -> pd.DataFrame:
 # ---- estimation ---------------------------------------------------------------------------------
 
 
-def _estimate(panel: Panel) -> Estimates:
-    S, m = panel.chosen.shape
-    slots, position = slots_of(panel)
+def _estimate(panel: Panel, design: Design) -> Estimates:
+    S, m = panel.n_subjects, len(panel.size)
     found = Estimates(
-        np.zeros((S, m)),
-        np.zeros((S, m, m)),
-        np.zeros((S, m, m)),
+        np.zeros((m, S)),
+        np.zeros((m, m, S)),
+        np.zeros((m, m, S)),
         np.zeros(S),
         np.zeros(S, dtype=bool),
         np.zeros(S, dtype=bool),
+        np.zeros(S, dtype=bool),
     )
-    order = np.argsort(panel.codes, kind="stable")
-    ends = np.searchsorted(panel.codes[order], np.arange(S + 1))
-    for first, last, batch in batches(panel, slots):
-        rows = order[ends[first] : ends[last]]
-        _estimate_block(panel, batch, slice(first, last), rows, position[rows], found)
+    everybody = maximise(design.z, design.available, design.counts())[0] * panel.size
+    steep = not np.abs(everybody) @ np.abs(panel.z).max(axis=(0, 1)) < STEEP
+    start = None if steep else everybody
+    for first, last, batch, counts in batches(panel):
+        _estimate_block(panel, batch, counts, start, slice(first, last), found)
     return found
 
 
 def _estimate_block(
-    panel: Panel, batch: Batch, block: slice, rows: IntArray, position: IntArray, out: Estimates
-) -> None:
-    fit = newton(batch)
-    at = evaluate(batch, fit.theta)
-    local = panel.codes[rows] - block.start
-    scale = np.outer(panel.size, panel.size)
-    out.theta[block] = fit.theta.T / panel.size
-    out.information[block] = at.information.transpose(2, 0, 1) * scale
-    out.loglik[block] = at.value
-    out.converged[block] = fit.converged
-    mean = at.mean[position, :, local] / batch.totals[position, local][:, None]
-    surprise = panel.z[panel.row_set[rows], panel.row_action[rows]] - mean
-    # A count of c is c choices, so squares add up c times.
-    surprise *= np.sqrt(panel.count[rows])[:, None] * panel.size
-    out.meat[block] = _sums_of_squares(surprise, local, block.stop - block.start)
-    if not fit.converged.all():
-        out.explained[block] = _explained(panel, batch, fit.theta, rows, position, local)
-
-
-def _sums_of_squares(scores: FloatArray, group: IntArray, n: int) -> FloatArray:
-    """Sums by group of outer products of rows (N, m), (n, m, m)."""
-    m = scores.shape[1]
-    total = np.empty((n, m, m))
-    for j in range(m):
-        for k in range(j + 1):
-            total[:, j, k] = np.bincount(group, scores[:, j] * scores[:, k], n)
-            total[:, k, j] = total[:, j, k]
-    return total
-
-
-def _explained(
     panel: Panel,
     batch: Batch,
-    theta: FloatArray,
-    rows: IntArray,
-    position: IntArray,
-    local: IntArray,
-) -> BoolArray:
+    counts: FloatArray,
+    start: FloatArray | None,
+    block: slice,
+    out: Estimates,
+) -> None:
+    fit = newton(batch, start)
+    at = evaluate(batch, fit.theta)
+    size = panel.size[:, None]
+    out.theta[:, block] = fit.theta / size
+    out.information[..., block] = at.information * size[:, None] * size
+    out.meat[..., block] = squared_scores(batch, at, counts) * size[:, None] * size
+    out.loglik[block] = at.value
+    out.converged[block] = fit.converged
+    out.certain[block] = fit.converged & (information_left(batch, at) > CERTAIN)
+    rest = np.flatnonzero(~out.certain[block])
+    if len(rest):
+        explained = _explained(batch.take(rest), fit.theta[:, rest], counts[..., rest])
+        out.explained[block.start + rest] = explained
+
+
+def _explained(batch: Batch, theta: FloatArray, counts: FloatArray) -> BoolArray:
     """Whether theta makes every choice strictly the best of its set: a proof of separation."""
     u = np.where(batch.available > 0, utilities(batch, theta), -np.inf)
-    best = u.max(axis=1)
-    ties = (u >= best[:, None, :] - 1e-9 * (1 + np.abs(best[:, None, :]))).sum(axis=1)
-    alone = ties[position, local] == 1
-    good = alone & (u[position, panel.row_action[rows], local] == best[position, local])
-    return np.asarray(np.bincount(local, ~good, theta.shape[1]) == 0)
+    best = u.max(axis=1, keepdims=True)
+    tied = (u >= best - 1e-9 * (1 + np.abs(best))).sum(axis=1, keepdims=True) > 1
+    wrong = (counts > 0) & ((u < best) | tied)
+    return np.asarray(~wrong.any(axis=(0, 1)))
 
 
 # ---- verdicts -----------------------------------------------------------------------------------
@@ -169,13 +161,14 @@ def _verdicts(
     design: Design, panel: Panel, found: Estimates, choices: FloatArray
 ) -> tuple[AnyArray, Any]:
     """Status of every subject in words, and whether separated choices can be rationalised."""
-    m = panel.chosen.shape[1]
+    m = len(panel.size)
+    scale = found.theta[0]
     status = np.full(panel.n_subjects, ESTIMATED, dtype=object)
-    status[found.theta[:, 0] <= 0] = "scale not positive"
+    status[scale <= 0] = "scale not positive"
     rationalised = pd.array([pd.NA] * panel.n_subjects, dtype="boolean")
     few, deficient = choices <= m, _maybe_deficient(panel)
-    doubtful = ~few & (~found.converged | deficient)
-    certain = doubtful & ~deficient & found.explained & (found.theta[:, 0] > 0)
+    doubtful = ~few & (~found.certain | deficient)
+    certain = doubtful & ~deficient & found.explained & (scale > 0)
     status[certain] = "separated"
     rationalised[certain] = True
     for s, report in _reports(panel, design, np.flatnonzero(doubtful & ~certain)):
@@ -222,19 +215,18 @@ def _reports(
 ) -> Iterator[tuple[int, Identification]]:
     """The identification report of some subjects, each on its own sets alone."""
     used = np.flatnonzero(used_sets(design))
-    order = np.argsort(panel.codes, kind="stable")
-    ends = np.searchsorted(panel.codes[order], np.arange(panel.n_subjects + 1))
+    A = panel.z.shape[1]
     for s in subjects.tolist():
-        rows = order[ends[s] : ends[s + 1]]
-        sets, position = np.unique(panel.row_set[rows], return_inverse=True)
+        row = slice(*panel.picked.indptr[s : s + 2])
+        sets, position = np.unique(panel.picked.indices[row] // A, return_inverse=True)
         own = replace(
             design,
             z=design.z[used[sets]],
             available=design.available[used[sets]],
             actions=tuple(design.actions[c] for c in used[sets]),
             choice_set=position.astype(np.int64).ravel(),
-            action=panel.row_action[rows],
-            count=panel.count[rows],
+            action=(panel.picked.indices[row] % A).astype(np.int64),
+            count=panel.picked.data[row],
             labels={},
         )
         yield s, identify(own)
@@ -248,31 +240,32 @@ def _numbers(
 ) -> pd.DataFrame:
     names = design.coefficients
     m = len(names)
-    values = np.full((len(choices), 2 * m), np.nan)
-    theta = found.theta[estimated]
-    values[estimated, :m] = np.column_stack([theta[:, :1], theta[:, 1:] / theta[:, :1]])
+    values = np.full((2 * m, len(choices)), np.nan)
+    theta = found.theta[:, estimated]
+    values[0, estimated] = theta[0]
+    values[1:m, estimated] = theta[1:] / theta[0]
     factor = choices[estimated] / (choices[estimated] - m)
-    values[estimated, m:] = np.sqrt(
-        _ratio_variances(theta, found.information[estimated], found.meat[estimated])
-        * factor[:, None]
+    variance = _ratio_variances(
+        theta, found.information[..., estimated], found.meat[..., estimated]
     )
-    frame = pd.DataFrame(values, columns=[*names, *(f"{name}_se" for name in names)])
+    values[m:, estimated] = np.sqrt(variance * factor)
+    frame = pd.DataFrame(values.T, columns=[*names, *(f"{name}_se" for name in names)])
     frame["loglik"] = np.where(estimated, found.loglik, np.nan)
     frame["choices"] = choices
     return frame
 
 
 def _ratio_variances(theta: FloatArray, information: FloatArray, meat: FloatArray) -> FloatArray:
-    """Diagonal of the sandwich of (theta_0, theta_k / theta_0), delta method, (S, m)."""
-    S, m = theta.shape
-    jacobian = np.zeros((S, m, m))
-    jacobian[:, range(m), range(m)] = 1 / theta[:, :1]
-    jacobian[:, 1:, 0] = -theta[:, 1:] / theta[:, :1] ** 2
-    jacobian[:, 0, 0] = 1.0
+    """Diagonal of the sandwich of (theta_0, theta_k / theta_0), delta method, (m, S)."""
+    m, S = theta.shape
+    # Derivatives of reported coefficient k, [:, k].
+    jacobian = np.zeros((m, m, S))
+    jacobian[0, 0] = 1.0
+    jacobian[0, 1:] = -theta[1:] / theta[0] ** 2
+    jacobian[range(1, m), range(1, m)] = 1 / theta[0]
     # Units differ by orders of magnitude: solve in units of the information's diagonal.
-    size = np.sqrt(np.einsum("sjj->sj", information))
-    scaled = information / (size[:, :, None] * size[:, None, :])
-    right = (jacobian / size[:, None, :]).transpose(2, 1, 0)
-    influence = solve(scaled.transpose(1, 2, 0).copy(), right) / size.T[:, None, :]
-    product = np.matmul(influence.transpose(2, 1, 0), meat)
-    return np.asarray((product * influence.transpose(2, 1, 0)).sum(axis=2))
+    size = np.sqrt(np.einsum("jjs->js", information))
+    scaled = information / (size[:, None] * size)
+    influence = solve(scaled, jacobian / size[:, None]) / size[:, None]
+    product = np.einsum("jks,jis->iks", influence, meat)
+    return np.asarray((product * influence).sum(axis=0))

@@ -18,9 +18,9 @@ from mlinstruments.games.utility import HomoMoralis, Utility
 from .choices import AllocationChoices, ChoiceData
 from .design import Design
 from .excluded import Excluded
-from .identification import identify
+from .identification import examine
 from .inference import coefficient_covariance
-from .likelihood import maximise, null_log_likelihood
+from .likelihood import null_log_likelihood
 from .results import PreferenceResults
 
 FEW_CLUSTERS = 10
@@ -191,14 +191,13 @@ def fit_design(
     excluded: Excluded | None = None,
 ) -> PreferenceResults:
     """Estimate one type on choice sets; parameters are NaN where they are not identified."""
-    report = identify(design)
-    counts = design.counts()
+    report, best = examine(design)
     m = design.z.shape[2]
     theta = np.full(m, np.nan)
     covariance = np.full((m, m), np.nan)
     value = float("nan")
-    if report.identified:
-        theta, found = maximise(design.z, design.available, counts)
+    if report.identified and best is not None:
+        theta, found = best
         covariance = coefficient_covariance(design, theta, found, clusters)
         value = found.value
         report = replace(report, scale_positive=bool(theta[0] > 0))
@@ -206,7 +205,7 @@ def fit_design(
         theta=theta,
         theta_cov=covariance,
         loglik=value,
-        loglik_null=null_log_likelihood(design.available, counts),
+        loglik_null=null_log_likelihood(design.available, design.counts()),
         identification=report,
         design=design,
         clusters=clusters,

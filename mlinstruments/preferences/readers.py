@@ -8,7 +8,8 @@ import json
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from itertools import chain, islice
+from io import BytesIO
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
@@ -20,6 +21,8 @@ from mlinstruments._core.exceptions import InputError, MissingExtraError, Missin
 from mlinstruments._core.typing import IntArray
 from mlinstruments._core.warn import warn_user
 
+from .records import Columns
+
 ENDINGS = (".jsonl", ".ndjson", ".csv", ".jsonl.gz", ".ndjson.gz", ".csv.gz", ".parquet")
 # Text even where it looks like numbers, so that leading zeros stay.
 TEXT = ("strategy", "subject", "protocol_id", "model", "template", "prompt_hash", "session")
@@ -28,6 +31,9 @@ OLD_PANDAS = tuple(int(part) for part in pd.__version__.split(".")[:2]) < (3, 1)
 EXACT: dict[str, Any] = {"float_precision": "round_trip"} if OLD_PANDAS else {}
 BOM = b"\xef\xbb\xbf"
 GZIP_DAMAGE = (EOFError, gzip.BadGzipFile, zlib.error)
+# JSON lines read at once: few enough for the processor's cache.
+CHUNK = 1 << 16
+SCAN = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
 
 
 def where(table: pd.DataFrame, row: int) -> str:
@@ -214,48 +220,112 @@ def _opened(path: str | Path) -> Iterator[IO[bytes]]:
 
 
 def _not_whole(path: str | Path, error: Exception) -> InputError:
+    # A wrong checksum says nothing of where the damage is.
+    known = not isinstance(error, gzip.BadGzipFile)
+    place = f"; it can be read up to line {_sound_lines(path)}" if known else ""
     return InputError(
-        f"{path} is not a whole gzip file ({error}). Unpack what there is, gzip -dc, and read that"
-        " with partial=True."
+        f"{path} is not a whole gzip file ({error}){place}. Unpack what there is, gzip -dc, and"
+        " read that with partial=True."
     )
+
+
+def _sound_lines(path: str | Path) -> int:
+    """How many whole lines of a gzipped file come before what cannot be unpacked."""
+    lines = 0
+    with gzip.open(path, "rb") as file:
+        try:
+            while chunk := file.read1(CHUNK):
+                lines += chunk.count(b"\n")
+        except GZIP_DAMAGE:
+            pass
+    return lines
 
 
 # ---- JSON lines ---------------------------------------------------------------------------------
 
 
 def _read_jsonl(path: str | Path, faults: Faults) -> pd.DataFrame:
-    columns: dict[str, list[Any]] = {}
-    lines: list[int] = []
-    block: list[dict[str, Any]] = []
-    for number, record in json_objects(path, faults):
-        lines.append(number)
-        block.append(record)
-        if len(block) == 100_000:  # bounds the memory that dictionaries take
-            _extend(columns, block, len(lines) - len(block))
-            block = []
-    _extend(columns, block, len(lines) - len(block))
-    table = pd.DataFrame({name: _flat(values) for name, values in columns.items()})
-    table["_line"] = np.asarray(lines, dtype=np.int64)
+    columns = Columns()
+    lines: list[IntArray] = []
+    last = 0
+    with _opened(path) as file:
+        for chunk in _whole_lines(file):
+            records = _sound(chunk)
+            if records is not None:
+                numbers = np.arange(last + 1, last + 1 + len(records))
+                last += len(records)
+            else:
+                numbered = list(_objects(BytesIO(chunk), faults, last + 1, columns.rows))
+                numbers = np.array([number for number, _ in numbered], dtype=np.int64)
+                records = [record for _, record in numbered]
+                last += chunk.count(b"\n")
+            columns.add(records)
+            lines.append(numbers)
+    table = columns.table()
+    table["_line"] = np.concatenate(lines) if lines else np.empty(0, dtype=np.int64)
     return table
+
+
+def _whole_lines(file: IO[bytes]) -> Iterator[bytes]:
+    """Pieces of a file that end with a line."""
+    parts: list[bytes] = []
+    while chunk := file.read(CHUNK):
+        end = chunk.rfind(b"\n") + 1
+        if end:
+            yield b"".join([*parts, chunk[:end]])
+            parts = []
+        parts.append(chunk[end:])
+    if any(parts):
+        yield b"".join(parts)
+
+
+def _sound(chunk: bytes) -> list[dict[str, Any]] | None:
+    """The objects of lines of which each holds one and nothing else, or None."""
+    records: list[dict[str, Any]] = []
+    at = 0
+    try:
+        text = chunk.decode()
+        if "\r" in text:
+            text = text.replace("\r\n", "\n")
+        while at < len(text):
+            record, at = SCAN(text, at)
+            if text[at] != "\n":
+                return None
+            records.append(record)
+            at += 1
+    except (ValueError, StopIteration, IndexError, RecursionError):
+        return None
+    # An object may also have a line break inside.
+    alone = text.count("\n") == len(records) and set(map(type, records)) == {dict}
+    if not alone:
+        return None
+    half = "\\ud" in text or "\\uD" in text
+    return [_whole_characters(record) for record in records] if half else records
 
 
 def json_objects(path: str | Path, faults: Faults) -> Iterator[tuple[int, dict[str, Any]]]:
     """Line number and object of every line that holds one."""
-    intact = 0
     with _opened(path) as file:
-        for number, line in enumerate(file, start=1):
-            try:
-                record = json.loads(line.decode())
-            except (ValueError, RecursionError) as error:
-                if line.strip():
-                    faults.add(number, _json_fault(line, error), intact)
-                continue
-            if type(record) is dict:
-                intact += 1
-                half = b"\\ud" in line or b"\\uD" in line
-                yield number, _whole_characters(record) if half else record
-            else:
-                faults.add(number, f"not a JSON object: {shown(record)}", intact)
+        yield from _objects(file, faults, 1, 0)
+
+
+def _objects(
+    file: IO[bytes], faults: Faults, first: int, intact: int
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """:func:`json_objects` of lines numbered from ``first``, after ``intact`` rows."""
+    for number, line in enumerate(file, start=first):
+        try:
+            record = json.loads(line.decode())
+        except (ValueError, RecursionError) as error:
+            if line.strip():
+                faults.add(number, _json_fault(line, error), intact)
+            continue
+        if type(record) is dict:
+            intact += 1
+            half = b"\\ud" in line or b"\\uD" in line
+            yield number, _whole_characters(record) if half else record
+        else:
+            faults.add(number, f"not a JSON object: {shown(record)}", intact)
 
 
 def _whole_characters(record: dict[str, Any]) -> dict[str, Any]:
@@ -271,21 +341,6 @@ def _json_fault(line: bytes, error: Exception) -> str:
         return f"byte {error.start + 1} ({line[error.start]:#04x}) is not UTF-8 text"
     what = "not valid JSON" if line.endswith(b"\n") else "the line is cut off"
     return f"{what}: {shown(line.decode().strip())}"
-
-
-def _extend(columns: dict[str, list[Any]], block: list[dict[str, Any]], before: int) -> None:
-    names = dict.fromkeys(chain.from_iterable(block))
-    for name in names:
-        columns.setdefault(name, [None] * before)
-    for name, values in columns.items():
-        values += [record.get(name) for record in block]
-
-
-def _flat(values: list[Any]) -> list[Any]:
-    """Values with lists and objects as JSON text, which can be compared and grouped."""
-    if not {list, dict} & set(map(type, values)):
-        return values
-    return [json.dumps(v) if isinstance(v, list | dict) else v for v in values]
 
 
 # ---- CSV ----------------------------------------------------------------------------------------

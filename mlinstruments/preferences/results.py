@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -19,7 +19,15 @@ from mlinstruments._core.typing import FloatArray, IntArray
 from .design import Design
 from .excluded import Excluded
 from .identification import Identification
-from .inference import bootstrap, delta_covariance, fieller, reported, wald_statistic
+from .inference import (
+    bootstrap,
+    critical_value,
+    delta_covariance,
+    fieller,
+    percentile,
+    reported,
+    wald_statistic,
+)
 from .summary import summary
 
 
@@ -76,6 +84,11 @@ class PreferenceResults(Printed):
         """Choices counted."""
         return self.design.n_choices
 
+    @property
+    def df(self) -> float:
+        """Degrees of freedom of intervals: clusters less one, those of the fewer; else infinite."""
+        return min((float(code.max()) for code in self.clusters), default=np.inf)
+
     @cached_property
     def params(self) -> pd.Series:
         """Scale (1 / points) and preference parameters; NaN where not identified."""
@@ -109,7 +122,7 @@ class PreferenceResults(Printed):
         draws: int = 999,
         random_state: Any = 0,
     ) -> pd.DataFrame:
-        """Confidence intervals.
+        """Confidence intervals; with C clusters from Student's t with C - 1 degrees of freedom.
 
         Parameters
         ----------
@@ -117,7 +130,8 @@ class PreferenceResults(Printed):
         method : {"delta", "fieller", "bootstrap"}
             ``delta``: estimate plus and minus. ``fieller``: for ratios, right also where the scale
             is weak; unbounded where it must be (two rays are reported as the whole line).
-            ``bootstrap``: percentiles over draws of whole clusters, of single choices without.
+            ``bootstrap``: percentiles over draws of whole clusters, of single choices without;
+            with few clusters further out, as Student's t is.
         draws : int
             Bootstrap draws.
         random_state : int
@@ -132,8 +146,8 @@ class PreferenceResults(Printed):
             Where the parameters are not identified, or too few bootstrap draws have an estimate;
             the message says why.
         InputError
-            Where the level is no probability, or there are choice probabilities to bootstrap and no
-            clusters.
+            Where the level is no probability, there are choice probabilities to bootstrap and no
+            clusters, or clusters of two ways.
 
         References
         ----------
@@ -155,17 +169,28 @@ class PreferenceResults(Printed):
             raise NotIdentifiedError(f"no interval: {self.identification.reason}")
         if method == "bootstrap":
             return self._bootstrap_interval(level, check_count(draws, "draws", 2), random_state)
-        z = stats.norm.ppf((1 + level) / 2)
-        lower = (self.params - z * self.std_errors).to_numpy(copy=True)
-        upper = (self.params + z * self.std_errors).to_numpy(copy=True)
+        critical = critical_value(level, self.df)
+        lower = (self.params - critical * self.std_errors).to_numpy(copy=True)
+        upper = (self.params + critical * self.std_errors).to_numpy(copy=True)
         if method == "fieller":
             for k in range(1, len(self.names)):
-                pieces = fieller(self.theta, self.theta_cov, k, level)
+                pieces = fieller(self.theta, self.theta_cov, k, level, self.df)
                 lower[k], upper[k] = pieces[0][0], pieces[-1][1]
         return pd.DataFrame({"lower": lower, "upper": upper}, index=list(self.names))
 
     def _bootstrap_interval(self, level: float, draws: int, random_state: Any) -> pd.DataFrame:
-        found = bootstrap(*self._resampling_units(), draws, random_state)
+        if len(self.clusters) > 1:
+            raise InputError(
+                f"a bootstrap draws whole clusters one way, and this fit has two"
+                f" ({', '.join(self.cluster_names)}): use method='fieller' or 'delta', or fit with"
+                " one of the two."
+            )
+        clusters = self.clusters[0] if self.clusters else None
+        if clusters is None and not np.allclose(np.round(self.design.count), self.design.count):
+            raise InputError(
+                "choice probabilities cannot be drawn one by one: name clusters in fit()."
+            )
+        found = bootstrap(self.design, self.theta, clusters, draws, random_state)
         kept = found[np.isfinite(found).all(axis=1)]
         if len(kept) < 0.9 * draws:
             raise NotIdentifiedError(
@@ -173,22 +198,10 @@ class PreferenceResults(Printed):
                 " small for bootstrap intervals; use method='fieller'."
             )
         values = np.column_stack([kept[:, :1], kept[:, 1:] / kept[:, :1]])
-        ends = np.quantile(values, [(1 - level) / 2, (1 + level) / 2], axis=0)
+        n = self.nobs if clusters is None else float(clusters.max()) + 1
+        tail = percentile(level, n)
+        ends = np.quantile(values, [tail, 1 - tail], axis=0)
         return pd.DataFrame({"lower": ends[0], "upper": ends[1]}, index=list(self.names))
-
-    def _resampling_units(self) -> tuple[Design, FloatArray, IntArray]:
-        if self.clusters:
-            return self.design, self.theta, self.clusters[0]
-        # Without clusters single choices are drawn: a row of count c is c units.
-        counts = np.round(self.design.count).astype(np.int64)
-        if not np.allclose(counts, self.design.count):
-            raise InputError(
-                "choice probabilities cannot be drawn one by one: name clusters in fit()."
-            )
-        row = np.repeat(np.arange(len(counts)), counts)
-        single = self.design.restricted(row)  # type: ignore[arg-type]
-        single = replace(single, count=np.ones(len(row)))
-        return single, self.theta, np.arange(len(row))
 
     def test_equal(
         self, other: PreferenceResults, names: tuple[str, ...] | None = None
@@ -277,6 +290,8 @@ class PreferenceResults(Printed):
     def wald_test(self, **values: float) -> TestResult:
         """Wald test of given values, robust or clustered as the fit.
 
+        The p-value is that of chi-squared, also with few clusters.
+
         Parameters
         ----------
         **values : float
@@ -354,7 +369,7 @@ class PreferenceResults(Printed):
                 "b": frame["parameter"],
                 "se": frame["std_error"],
                 "t": ratio,
-                "p": 2 * stats.norm.sf(np.abs(ratio)),
+                "p": 2 * stats.t.sf(np.abs(ratio), self.df),
                 "ci95l": frame["lower"],
                 "ci95u": frame["upper"],
             }

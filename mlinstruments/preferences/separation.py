@@ -73,13 +73,10 @@ def endless_parameters(design: Design) -> tuple[str, ...]:
 
 def _margins(design: Design) -> FloatArray:
     """z of what was chosen less z of every available alternative not chosen, one row a pair."""
-    counts = design.counts()
-    rows = []
-    for c, a in zip(*np.nonzero(counts > 0), strict=True):
-        others = design.available[c].copy()
-        others[a] = False
-        rows.append(design.z[c, a] - design.z[c, others])
-    return np.vstack(rows) if rows else np.empty((0, design.z.shape[2]))
+    c, a = np.nonzero(design.counts() > 0)
+    others = design.available[c]
+    others[np.arange(len(c)), a] = False
+    return np.asarray((design.z[c, a][:, None, :] - design.z[c])[others])
 
 
 def _unit_margins(design: Design) -> FloatArray:

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
 # What is wrong where lambda's interval reaches zero: Fieller's sets of ratios are unbounded there.
 WEAK = "the 95% interval of lambda covers 0, so that choices may be random"
-COLUMNS = ("", "Estimate", "Std. Err.", "z", "P>|z|", "[0.025", "0.975]")
 
 
 def summary(fit: PreferenceResults) -> Table:
@@ -22,7 +21,9 @@ def summary(fit: PreferenceResults) -> Table:
     title, facts = "Preferences from choices", tuple(_facts(fit))
     if not fit.identification.identified:
         return Table(title, facts, notes=(f"Not identified: {fit.identification.reason}",))
-    return Table(title, facts, COLUMNS, _rows(fit), tuple(_notes(fit)))
+    ratio = "t" if fit.clusters else "z"
+    columns = ("", "Estimate", "Std. Err.", ratio, f"P>|{ratio}|", "[0.025", "0.975]")
+    return Table(title, facts, columns, _rows(fit), tuple(_notes(fit)))
 
 
 def count_words(n: float) -> str:
@@ -68,8 +69,8 @@ def _identification(fit: PreferenceResults) -> str:
 def _rows(fit: PreferenceResults) -> tuple[tuple[str, ...], ...]:
     rows = []
     for name, estimate, error, low, high in fit.to_frame().itertuples():
-        z = estimate / error
-        tests = (fixed(z, 2), fixed(2 * float(stats.norm.sf(abs(z))), 4))
+        ratio = estimate / error
+        tests = (fixed(ratio, 2), fixed(2 * float(stats.t.sf(abs(ratio), fit.df)), 4))
         rows.append((name, number(estimate), number(error), *tests, number(low), number(high)))
     return tuple(rows)
 

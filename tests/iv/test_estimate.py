@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from ivmodels import KClass
 from linearmodels.iv import IV2SLS, IVLIML
 
-from mlinstruments import LIML, OLS, TSLS
+from mlinstruments import LIML, OLS, TSLS, Fuller
 from mlinstruments._core import factor
 from mlinstruments._core.arrays import encode_labels
 from mlinstruments._core.exceptions import InputError
@@ -25,6 +26,7 @@ MODELS = {
     "OLS": (OLS, 0.0, lambda y, X, D, Z, w: IV2SLS(y, X.join(D), None, None, weights=w)),
     "2SLS": (TSLS, 1.0, lambda y, X, D, Z, w: IV2SLS(y, X, D, Z, weights=w)),
     "LIML": (LIML, None, lambda y, X, D, Z, w: IVLIML(y, X, D, Z, weights=w)),
+    "Fuller": (Fuller, None, lambda y, X, D, Z, w: IVLIML(y, X, D, Z, weights=w, fuller=1)),
 }
 COVARIANCES = ["unadjusted", "robust", "one way", "two ways", "kernel, given", "kernel, automatic"]
 
@@ -123,6 +125,23 @@ def test_just_identified_tsls_is_liml(d):
         np.testing.assert_allclose(liml.cov, tsls.cov, rtol=SOLVE, atol=1e-12)
 
 
+@pytest.mark.parametrize("alpha", [1, 4.0, 0.25])
+@pytest.mark.parametrize("d", [1, 2])
+def test_fuller_is_that_of_ivmodels(d, alpha):
+    y, X, D, Z = arrays(d, 3)
+    theirs = KClass(kappa=f"fuller({alpha})", fit_intercept=False).fit(X=D, y=y, Z=Z, C=X)
+    found = Fuller(alpha).fit(y, X, D, Z)
+    np.testing.assert_allclose(found.params.iloc[X.shape[1] :], theirs.coef_[:d], rtol=SOLVE)
+    assert found.kappa == pytest.approx(theirs.kappa_, rel=SOLVE)
+    assert str(found).startswith(f"Fuller({alpha:g})")
+
+
+@pytest.mark.parametrize("alpha", [0, -1.0, np.nan, np.inf, "one", True, None])
+def test_fuller_needs_a_positive_number(alpha):
+    with pytest.raises(InputError, match="alpha must be a positive number"):
+        Fuller(alpha).fit(*DESIGNS[1].data)
+
+
 @pytest.mark.parametrize("block", [7, 64])
 def test_blocks_of_rows_change_nothing(monkeypatch, block):
     data = arrays(2, 3)
@@ -176,7 +195,7 @@ def test_units_change_units_only(model, d, case, covariance):
     back = np.concatenate([[1, of_x], of_d]) / of_y
     np.testing.assert_allclose(found.params * back, expected.params, rtol=SOLVE)
     np.testing.assert_allclose(found.std_errors * back, expected.std_errors, rtol=SOLVE)
-    if model._uses_instruments:
+    if found.first_stage is not None:
         np.testing.assert_allclose(found.first_stage.f, expected.first_stage.f, rtol=SOLVE)
         for value in (0.0, 0.7):
             one = found.anderson_rubin(value / of_d * of_y)
@@ -185,7 +204,7 @@ def test_units_change_units_only(model, d, case, covariance):
             )
 
 
-@pytest.mark.parametrize("model", [TSLS, LIML])
+@pytest.mark.parametrize("model", [TSLS, LIML, Fuller])
 def test_redundant_instruments_are_dropped(model):
     y, X, D, W = DESIGNS[1].data
     court = np.array(list("abc"))[np.arange(len(y)) % 3]
@@ -196,7 +215,7 @@ def test_redundant_instruments_are_dropped(model):
     assert found.first_stage.n_instruments == expected.first_stage.n_instruments == 5
 
 
-@pytest.mark.parametrize("model", [TSLS, LIML])
+@pytest.mark.parametrize("model", [TSLS, LIML, Fuller])
 def test_too_few_independent_instruments_are_refused(model):
     y, X, D, W = DESIGNS[2].data
     with pytest.raises(InputError) as caught:

@@ -8,7 +8,8 @@ import pytest
 from mlinstruments._core.exceptions import InputError
 from mlinstruments._core.projection import Part
 from mlinstruments.learning.base import FoldTask
-from mlinstruments.learning.boosting import FEW_ROWS, MANY_ROWS, RESERVED, Boosting, _subset
+from mlinstruments.learning.boosting import FEW_ROWS, MANY_ROWS, RESERVED, Boosting
+from mlinstruments.learning.boosting_run import subset
 from mlinstruments.learning.features import Features
 from tests.tolerances import DERIVATIVE, FLOAT32, ROUNDING
 
@@ -48,8 +49,9 @@ def test_gradient_is_that_of_the_profiled_loss(weights):
         return 0.5 * float(mass @ gap**2)
 
     scores = RNG.normal(size=len(TRAIN))
-    gradient, hessian = run._gradient(scores, None)
-    np.testing.assert_allclose(hessian, mass, rtol=1e-7)  # kept as 32-bit floats
+    gradient = np.empty(len(TRAIN), np.float32)
+    run._write_gradient(scores, gradient)
+    np.testing.assert_allclose(run._buffers.hessian, mass, rtol=FLOAT32)
     for i in (0, 17, 159):
         step = np.zeros(len(TRAIN))
         step[i] = 1e-5
@@ -75,10 +77,35 @@ def test_a_constant_needs_no_profiling(monkeypatch, weights, extra_trees):
 def test_scores_kept_while_boosting_are_the_predictions_of_the_trees(controls):
     engine = Boosting(rounds=25).prepare(Features.numeric(W), controls, None)
     run = engine._run(D, TRAIN, 1)
-    run.watch(_subset(engine._binned, OUT))
+    run.watch(subset(engine._binned, OUT))
     run.advance(25)
     expected = run.scale * run.booster.predict(W[OUT])
     np.testing.assert_allclose(run.predictions()[0], expected, atol=ROUNDING * 25)
+
+
+@pytest.mark.parametrize("weights", [None, WEIGHTS], ids=["plain", "weighted"])
+@pytest.mark.parametrize("extra_trees", [True, False])
+def test_rounds_are_those_of_lightgbm_s_own_update(weights, extra_trees):
+    engine = Boosting(rounds=1, extra_trees=extra_trees).prepare(Features.numeric(W), X, weights)
+    fast, simple = engine._run(D, TRAIN, 1), engine._run(D, TRAIN, 1)
+    fast.advance(40)
+
+    def objective(scores, _):
+        gradient = np.empty(len(scores), np.float32)
+        simple._write_gradient(scores, gradient)
+        return gradient, simple._buffers.hessian
+
+    for _ in range(40):
+        while simple.booster.update(fobj=objective):  # a random threshold that found no split
+            pass
+    np.testing.assert_array_equal(fast.booster.predict(W), simple.booster.predict(W))
+
+
+def test_an_error_of_lightgbm_is_raised():
+    run = Boosting(rounds=1).prepare(Features.numeric(W), X, None)._run(D, TRAIN, 1)
+    run._watched.append(run.data)  # a set that LightGBM does not know of
+    with pytest.raises(Exception, match="data_idx"):
+        run.predictions()
 
 
 def best_stump(inputs, gradient, mass):

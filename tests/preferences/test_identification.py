@@ -10,7 +10,12 @@ import pytest
 from mlinstruments._core.exceptions import NotIdentifiedError
 from mlinstruments.games import HomoMoralis, Protocol, best_replies, default_grid, sample_protocols
 from mlinstruments.games.utility import utility_values
-from mlinstruments.preferences import ChoiceData, PreferenceLogit, simulate_choices
+from mlinstruments.preferences import (
+    ChoiceData,
+    PreferenceLogit,
+    identification,
+    simulate_choices,
+)
 from mlinstruments.preferences.design import Design, centred
 from mlinstruments.preferences.identification import identify
 from mlinstruments.preferences.separation import is_separated, rationalising_intervals
@@ -204,6 +209,35 @@ def test_individual_minimisers_of_payoffs_are_not_rationalised() -> None:
     fits = PreferenceLogit(parameters=()).individuals(data)
     assert fits["status"].tolist() == ["separated"]
     assert fits["rationalised"].tolist() == [False]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_maximum_found_says_the_same_as_the_linear_program(seed: int) -> None:
+    """Separation is ruled out by the maximum where it can be; the linear program always decides."""
+    rng = np.random.default_rng(seed)
+    verdicts = []
+    for _ in range(40):
+        chosen = rng.choice(18, rng.integers(2, 19), replace=False)
+        names = [(), ("kappa",), ("kappa", "beta"), ALL][rng.integers(4)]
+        data = simulate_choices(
+            [GRID[i] for i in chosen], 10 ** rng.uniform(-2, 0.3), *rng.uniform(0, 0.5, 3),
+            draws=int(rng.choice([1, 2, 5, 50])), random_state=rng,
+        )  # fmt: skip
+        design = data.design(HomoMoralis(names))
+        report = identify(design)
+        if report.rank == report.needed:
+            verdicts.append((report.separated, is_separated(design)))
+    assert len(set(verdicts)) == 2  # both kinds were drawn
+    assert all(found == program for found, program in verdicts)
+
+
+def test_separation_is_seen_whatever_the_units(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One regressor alone, so that the information is as well conditioned as can be."""
+    for unit in (1e-4, 1.0, 1e4):
+        design = best_player(GRID, (0.0, 0.0, 0.0)).design(HomoMoralis(()))
+        assert identify(replace(design, z=design.z * unit)).separated
+    monkeypatch.setattr(identification, "is_separated", pytest.fail)  # not needed where all is well
+    assert identify(simulate_choices(GRID, 0.1, draws=20).design()).identified
 
 
 # ---- sign of the scale --------------------------------------------------------------------------

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from mlinstruments._core.exceptions import InputError
-from mlinstruments.preferences import AllocationChoices, PreferenceLogit
+from mlinstruments.games import default_grid
+from mlinstruments.games.utility import utility_values
+from mlinstruments.preferences import AllocationChoices, ChoiceData, PreferenceLogit
 from mlinstruments.preferences.batched import solve
 from mlinstruments.preferences.design import Design
 from mlinstruments.preferences.individuals import individual_fits
@@ -205,6 +207,28 @@ def test_quasi_separation_needs_linear_programming():
     assert fits.loc["quasi", "rationalised"] is pd.NA or not fits.loc["quasi", "rationalised"]
     assert fits.loc["plain", "status"] == "estimated"
     assert fits.loc["plain", "lambda"] == pytest.approx(np.log(2))
+
+
+@pytest.mark.parametrize(("slip", "estimated"), [(0, 0), (2, 1)])
+def test_steep_company_makes_no_maximum(slip: int, estimated: int) -> None:
+    """Newton starts where all together are best described: there rounding ends every slope.
+
+    All maximise one utility; the first subject slips once, where its loss is least, or where no
+    other preference explains it.
+    """
+    utilities = [utility_values(p, np.full(p.n_nodes, 0.5), kappa=0.3) for p in default_grid()]
+    order = np.argsort([np.sort(u)[-1] - np.sort(u)[-2] for u in utilities])
+    rows = []
+    for subject in range(5):
+        for k, (protocol, u) in enumerate(zip(default_grid(), utilities, strict=True)):
+            slips = subject == 0 and k == order[slip]
+            chosen = protocol.strategies[np.argsort(u)[-2 if slips else -1]]
+            named = {**asdict(protocol), "protocol_id": protocol.id}
+            rows.append({**named, "subject": subject, "strategy": chosen})
+    choices = ChoiceData.from_frame(rows)
+    fits = PreferenceLogit(("kappa",), beliefs="uniform").individuals(choices)
+    separated = ["separated"] * (5 - estimated)
+    assert fits["status"].tolist() == ["estimated"] * estimated + separated
 
 
 def test_missing_subjects_are_named(people):

@@ -17,13 +17,16 @@ from mlinstruments.games import HomoMoralis, default_grid
 from mlinstruments.games.utility import choice_probabilities
 from mlinstruments.preferences import ChoiceData, PreferenceLogit, PreferenceResults
 from mlinstruments.preferences.design import Design
+from mlinstruments.preferences.identification import is_separated
 from mlinstruments.preferences.inference import (
+    bootstrap,
     coefficient_covariance,
     delta_covariance,
     fieller,
     reported,
 )
 from mlinstruments.preferences.likelihood import likelihood, maximise, scores
+from mlinstruments.preferences.logit import fit_design
 from mlinstruments.preferences.simulate import simulate_choices
 from tests.tolerances import DIFFERENCE, NEWTON, OPTIMISER, ROUNDING, SOLVE
 
@@ -300,7 +303,8 @@ def test_delta_covariance_by_numerical_jacobian(fit: PreferenceResults) -> None:
         delta_covariance(fit.theta, fit.theta_cov), expected, rtol=1e-4, atol=1e-9
     )
     frame = fit.conf_int(0.9)
-    np.testing.assert_allclose(frame["upper"], fit.params + 1.6448536 * fit.std_errors, rtol=1e-6)
+    # Twelve subjects: Student's t with 11 degrees of freedom.
+    np.testing.assert_allclose(frame["upper"], fit.params + 1.7958848 * fit.std_errors, rtol=1e-6)
     assert fit.to_frame().columns.tolist() == ["parameter", "std_error", "lower", "upper"]
 
 
@@ -328,6 +332,50 @@ def test_fieller_is_the_set_of_ratios_not_rejected(
     np.testing.assert_array_equal(kept | near, inside | near)
 
 
+def test_intervals_without_clusters_are_normal(data: ChoiceData) -> None:
+    robust = PreferenceLogit().fit(data)
+    assert robust.df == np.inf
+    np.testing.assert_allclose(
+        robust.conf_int()["lower"], robust.params - 1.959963985 * robust.std_errors, rtol=1e-9
+    )
+    pieces = fieller(robust.theta, robust.theta_cov, 1, 0.95)
+    assert robust.conf_int(method="fieller").loc["kappa"].tolist() == list(pieces[0])
+
+
+def test_few_clusters_widen_every_interval(data: ChoiceData, fit: PreferenceResults) -> None:
+    assert fit.df == 11
+    with pytest.warns(AssumptionWarning, match="two-way"):
+        both = PreferenceLogit().fit(data, clusters=["subject", "protocol_id"])
+    assert both.df == 11
+    pieces = fieller(fit.theta, fit.theta_cov, 1, 0.95, df=11)
+    assert fit.conf_int(method="fieller").loc["kappa"].tolist() == list(pieces[0])
+    # At the ends of Fieller's set theta_1 - r theta_0 is 2.2009852 standard errors from zero.
+    for ratio in pieces[0]:
+        gap = np.array([-ratio, 1.0, 0.0, 0.0])
+        distance = abs(gap @ fit.theta) / np.sqrt(gap @ fit.theta_cov @ gap)
+        assert distance == pytest.approx(2.2009852, rel=1e-6)
+
+
+def test_draws_without_a_maximum_are_missing() -> None:
+    """Nearly deterministic choices of six: in some draws some preference explains all of them."""
+    design = log(draws=1, subjects=6, scale=2.0, seed=6).design()
+    codes = design.cluster_codes(("subject",))[0]
+    assert not is_separated(design)
+    theta, _ = maximise(design.z, design.available, design.counts())
+    found = bootstrap(design, theta, codes, 60, 0)
+    drawn = np.random.default_rng(0).multinomial(6, np.full(6, 1 / 6), size=60)
+    separated = [is_separated(replace(design, count=times[codes] * 1.0)) for times in drawn]
+    assert 0 < sum(separated) < 60
+    assert np.isnan(found).any(axis=1).tolist() == separated
+
+
+def test_no_bootstrap_of_two_ways_of_clustering(data: ChoiceData) -> None:
+    with pytest.warns(AssumptionWarning, match="two-way"):
+        both = PreferenceLogit().fit(data, clusters=["subject", "protocol_id"])
+    with pytest.raises(InputError, match=r"one way, .*\(subject, protocol_id\): use method="):
+        both.conf_int(method="bootstrap")
+
+
 def test_fieller_nears_delta_as_the_log_grows() -> None:
     found = PreferenceLogit(parameters=("kappa",)).fit(log(draws=3000, alpha=0, beta=0))
     np.testing.assert_allclose(
@@ -351,7 +399,10 @@ def test_bootstrap_by_refitting_resampled_logs(data: ChoiceData, fit: Preference
         )  # fmt: skip
         estimates.append(PreferenceLogit().fit(again).params.to_numpy())
     assert len(np.unique(codes)) == 12
-    expected = np.quantile(estimates, [0.1, 0.9], axis=0)
+    # Hesterberg's percentiles for twelve subjects: P(Z < -1.3634303 sqrt(12 / 11)), t with 11 df.
+    tail = 0.077215058
+    assert tail == pytest.approx(stats.norm.cdf(-1.3634303 * np.sqrt(12 / 11)), abs=1e-7)
+    expected = np.quantile(estimates, [tail, 1 - tail], axis=0)
     np.testing.assert_allclose(found["lower"], expected[0], rtol=NEWTON, atol=1e-8)
     np.testing.assert_allclose(found["upper"], expected[1], rtol=NEWTON, atol=1e-8)
 
@@ -362,6 +413,32 @@ def test_bootstrap_of_single_choices_is_near_the_delta_interval() -> None:
     # 400 draws find a 2.5% quantile to about a fifth of a standard error.
     gap = (wide - found.conf_int()).div(found.std_errors, axis=0)
     assert (gap.abs() < 0.5).all().all()
+
+
+def test_bootstrap_of_single_choices_is_that_of_rows() -> None:
+    """Cells are drawn with the chances of their counts: covariance as of rows drawn one by one."""
+    data = log(draws=1, subjects=40, alpha=0, beta=0)
+    design = data.design(HomoMoralis(("kappa",)))
+    theta = maximise(design.z, design.available, design.counts())[0]
+    rows = np.arange(len(design.count))
+    found, expected = (bootstrap(design, theta, c, 4000, 1) for c in (None, rows))
+    # A variance from 4000 draws is known to 2.2%, the ratio of two to 3.2%; four times that.
+    ratio = np.nanvar(found, axis=0) / np.nanvar(expected, axis=0)
+    np.testing.assert_allclose(ratio, 1, atol=0.13)
+
+
+def test_bootstrap_draws_without_a_maximum_have_no_estimate() -> None:
+    """Few choices of a sure chooser: some draws leave out the one error there is."""
+    data = simulate_choices(GRID, scale=0.25, draws=1, random_state=0)
+    design = data.design(HomoMoralis(()))
+    theta = maximise(design.z, design.available, design.counts())[0]
+    found = bootstrap(design, theta, np.arange(len(design.count)), 300, 0)
+    rng = np.random.default_rng(0)
+    for estimate in found:
+        weights = rng.multinomial(len(design.count), np.full(len(design.count), 1 / 18))
+        again = replace(design, count=design.count * weights)
+        assert np.isnan(estimate).any() == (not fit_design(again).identification.identified)
+    assert 0 < np.isnan(found).any(axis=1).sum() < 300
 
 
 @pytest.mark.parametrize("method", ["delta", "fieller", "bootstrap"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -177,6 +178,20 @@ def test_a_header_that_cannot_be_read(tmp_path, encoding):
         with pytest.raises(InputError, match=r"log.csv, line 1: .*not UTF-8.*the header") as caught:
             ChoiceData.read(path, partial=partial)
         assert "rows before it" not in str(caught.value)
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "csv"])
+def test_a_cut_off_gzip_file_says_how_far_it_can_be_read(tmp_path, ending):
+    lines = lines_of(rows() * 4000, ending)  # several pieces, of which reading joins some
+    packed = gzip.compress(b"".join(lines), mtime=0)
+    path = tmp_path / f"log.{ending}.gz"
+    path.write_bytes(packed[: len(packed) // 2])
+    unpacked = zlib.decompressobj(wbits=31).decompress(packed[: len(packed) // 2])
+    whole = unpacked.count(b"\n")
+    assert 0 < whole < len(lines)
+    for partial in (False, True):
+        with pytest.raises(InputError, match=rf"it can be read up to line {whole}\."):
+            ChoiceData.read(path, partial=partial)
 
 
 def test_allocations_that_are_no_numbers_are_named():

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from mlinstruments.games import HomoMoralis, default_grid
 from mlinstruments.preferences import (
@@ -47,13 +48,15 @@ def weak() -> PreferenceResults:
 # ---- identified ---------------------------------------------------------------------------------
 
 
-def test_estimates_with_z_and_p(identified: PreferenceResults) -> None:
+def test_estimates_with_t_and_p(identified: PreferenceResults) -> None:
     lines = str(identified).splitlines()
     head = next(line for line in lines if "Estimate" in line)
-    assert head.split() == ["Estimate", "Std.", "Err.", "z", "P>|z|", "[0.025", "0.975]"]
+    assert head.split() == ["Estimate", "Std.", "Err.", "t", "P>|t|", "[0.025", "0.975]"]
     row = next(line for line in lines if line.startswith("kappa")).split()
-    z = identified.params["kappa"] / identified.std_errors["kappa"]
-    assert float(row[3]) == pytest.approx(z, abs=PRINTED[2])
+    t = identified.params["kappa"] / identified.std_errors["kappa"]
+    assert float(row[3]) == pytest.approx(t, abs=PRINTED[2])
+    pvalue = 2 * stats.t.sf(abs(t), len(np.unique(identified.clusters[0])) - 1)
+    assert float(row[4]) == pytest.approx(pvalue, abs=PRINTED[4])
     assert "Identification: yes: rank 4 of 4, condition 5.3" in printed(identified)
     assert "Not identified" not in printed(identified)
     assert "covers 0" not in printed(identified)

@@ -176,6 +176,80 @@ def test_many_json_lines_cross_blocks(tmp_path):
     assert table["late"].isna().sum() == 100_000
 
 
+def one_by_one(path: Path) -> pd.DataFrame:
+    """Lists of what every line holds, as pandas takes them."""
+    records = [json.loads(line) for line in path.read_bytes().decode().split("\n") if line.strip()]
+    names = dict.fromkeys(name for record in records for name in record)
+    flat = [
+        {k: json.dumps(v) if isinstance(v, list | dict) else v for k, v in record.items()}
+        for record in records
+    ]
+    return pd.DataFrame({name: [record.get(name) for record in flat] for name in names})
+
+
+KINDS = {
+    "words": ["x", "y", "ü\n\u2028", "", "1"],
+    "words and none": ["x", None, "z"],
+    "whole": [1, 2, -3],
+    "whole and none": [1, None, 2**60],
+    "decimal": [0.1, 1e300, -0.0],
+    "decimal and none": [0.1, None],
+    "numbers": [1, 2.5, None],
+    "too large": [1, 2**63, 2**70],
+    "truth": [True, False],
+    "truth and none": [True, None],
+    "nothing": [None],
+    "strange": [float("nan"), float("inf"), 1.0],
+    "nested": [[1, "a"], {"b": None}, "x"],
+    "anything": [1, "1", None, 1.5, True, [1]],
+}
+
+
+@pytest.mark.parametrize("chunk", [1, 100, 300, 1 << 16])
+@pytest.mark.parametrize("seed", range(5))
+def test_json_lines_in_chunks_are_as_one_by_one(tmp_path, monkeypatch, chunk, seed):
+    """Kinds change on the way, keys come, go and change places, lines are blank or spaced."""
+    monkeypatch.setattr("mlinstruments.preferences.readers.CHUNK", chunk)
+    rng = np.random.default_rng(seed)
+    names = [*KINDS, "turning"]
+    lines = []
+    for i in range(60):
+        turning = KINDS["whole and none"] if i < 30 else KINDS["words and none"]
+        record = {n: (KINDS | {"turning": turning})[n] for n in names}
+        record = {n: values[rng.integers(len(values))] for n, values in record.items()}
+        if i > 20 and rng.random() < 0.2:
+            names = list(rng.permutation(names))
+        if seed > 1 and rng.random() < 0.1:
+            record.pop(names[0])
+        if seed > 2 and rng.random() < 0.1:
+            record["late"] = [1, "a"][i % 2]
+        lines.append(json.dumps(record, ensure_ascii=bool(i % 2)))
+        if seed > 3 and rng.random() < 0.1:
+            lines[-1] = [" " + lines[-1], lines[-1] + "  ", lines[-1] + "\n\n"][rng.integers(3)]
+    path = tmp_path / "log.jsonl"
+    text = ("\r\n" if seed == 1 else "\n").join(lines) + ("\n" if seed % 2 else "")
+    path.write_bytes(text.encode())
+    table = read_table(path)
+    pd.testing.assert_frame_equal(table.drop(columns="_line"), one_by_one(path))
+    stands = [n for n, line in enumerate(text.split("\n"), start=1) if line.strip()]
+    assert table["_line"].tolist() == stands
+
+
+@pytest.mark.parametrize("chunk", [1, 40, 1 << 16])
+@pytest.mark.parametrize(
+    "bad", ['{"a": 1', '{"a":\n1}', '{"a": 1}{"a": 2}', '{"a": 1}, {"a": 2}', "3", '"a"', "[]", '{"a": 1} 2']
+)  # fmt: skip
+def test_what_is_no_line_of_its_own_is_found_in_any_chunk(tmp_path, monkeypatch, chunk, bad):
+    monkeypatch.setattr("mlinstruments.preferences.readers.CHUNK", chunk)
+    path = tmp_path / "log.jsonl"
+    good = "".join(f'{{"a": {i}}}\n' for i in range(30))
+    path.write_text(good + bad + "\n" + good)
+    with pytest.raises(InputError, match=r"line 31: .* The 30 rows before it are intact"):
+        read_table(path)
+    with pytest.warns(MissingRowsWarning, match="left out"):
+        assert read_table(path, partial=True)["a"].tolist() == 2 * list(range(30))
+
+
 def test_strategies_saved_as_numbers(rows, expected):
     frame = pd.DataFrame(rows)
     frame["strategy"] = frame["strategy"].astype(int)
