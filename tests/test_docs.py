@@ -93,9 +93,14 @@ def printed_by(page: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[Block,
         return shown_and_printed(blocks(page.read_text(encoding="utf-8")))
 
 
-def test_preferences_shows_what_its_code_prints(monkeypatch: pytest.MonkeyPatch) -> None:
-    pairs = printed_by(DOCS / "preferences.md", monkeypatch)
-    assert len(pairs) == 5
+# Pages whose code is run, with the number of outputs they show.
+PAGES = {"preferences.md": 5, "large_data.md": 1}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_shows_what_its_code_prints(page: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    pairs = printed_by(DOCS / page, monkeypatch)
+    assert len(pairs) == PAGES[page]
     for block, printed in pairs:
         assert skeleton(block.contents) == skeleton(printed)
         shown = [float(number) for number in NUMBER.findall(block.contents)]
@@ -121,4 +126,5 @@ def refresh(page: Path) -> None:
 
 
 if __name__ == "__main__":
-    refresh(DOCS / "preferences.md")
+    for name in PAGES:
+        refresh(DOCS / name)
