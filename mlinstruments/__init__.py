@@ -3,13 +3,17 @@
 from .iv.comparators import LIML, OLS, TSLS, Fuller
 from .iv.compare import compare
 from .iv.confidence_set import ConfidenceSet
+from .iv.exclusion_sets import ExclusionBounds
+from .iv.explain import FirstStageExplanation, explain_first_stage
 from .iv.gmm import GMM
 from .iv.jackknife import IJIVE, JIVE, UJIVE
 from .iv.mliv import MLIV
 from .iv.mliv_results import MLIVResults
+from .iv.mte_weights import MTEWeights, mte_weights
 from .iv.pliv import PLIV
 from .iv.post_lasso import PostLassoIV, PostLassoResults
 from .iv.results import IVResults
+from .iv.sensitivity import exclusion_bounds
 from .iv.split_sample import SplitSampleIV
 from .preferences.choices import AllocationChoices, ChoiceData
 from .preferences.logit import PreferenceLogit
@@ -29,13 +33,19 @@ __all__ = [
     "AllocationChoices",
     "ChoiceData",
     "ConfidenceSet",
+    "ExclusionBounds",
+    "FirstStageExplanation",
     "Fuller",
     "IVResults",
     "MLIVResults",
+    "MTEWeights",
     "PostLassoIV",
     "PostLassoResults",
     "PreferenceLogit",
     "PreferenceResults",
     "SplitSampleIV",
     "compare",
+    "exclusion_bounds",
+    "explain_first_stage",
+    "mte_weights",
 ]

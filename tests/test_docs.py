@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import ast
 import builtins
+import contextlib
 import doctest
 import importlib
+import io
 import re
+import runpy
 import warnings
 from inspect import isclass, isfunction, ismodule
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +26,19 @@ from mlinstruments._core.exceptions import MissingRowsWarning
 from .test_readme import ABSOLUTE, NUMBER, RELATIVE, Block, blocks, shown_and_printed, skeleton
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
+# Pages with code, and how many blocks of output each shows.
+PAGES = {
+    "exogeneity": 1,
+    "strength": 1,
+    "intervals": 1,
+    "forbidden_regression": 1,
+    "instrument": 2,
+    "sensitivity": 3,
+    "matches": 2,
+    "preferences": 5,
+    "large_data": 1,
+}
+QUICK = ("benchmarks/matches_other_programs.py",)
 ROOMS = (
     "mlinstruments",
     "mlinstruments.learning",
@@ -90,22 +107,38 @@ def printed_by(page: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[Block,
     monkeypatch.chdir(DOCS.parent)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", MissingRowsWarning)  # the page mentions it
-        return shown_and_printed(blocks(page.read_text(encoding="utf-8")))
+        found = blocks(page.read_text(encoding="utf-8"))
+        return shown_and_printed(found) + scripts_shown(found)
 
 
-# Pages whose code is run, with the number of outputs they show.
-PAGES = {"preferences.md": 5, "large_data.md": 1}
+def scripts_shown(found: list[Block]) -> list[tuple[Block, str]]:
+    """Blocks of output after the command of a benchmark that is quick enough to run here."""
+    pairs = []
+    for block, following in pairwise(found):
+        command = block.contents.strip().removeprefix("python ")
+        if command in QUICK and following.language == "text" and following.adjoins:
+            script = runpy.run_path(command)
+            printed = io.StringIO()
+            with contextlib.redirect_stdout(printed):
+                script["main"]()
+            pairs.append((following, printed.getvalue()))
+    return sorted(pairs, key=lambda pair: pair[0].span[0])
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_a_page_shows_what_its_code_prints(page: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    pairs = printed_by(DOCS / page, monkeypatch)
-    assert len(pairs) == PAGES[page]
+@pytest.mark.parametrize("name", PAGES)
+def test_pages_show_what_their_code_prints(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    pairs = printed_by(DOCS / f"{name}.md", monkeypatch)
+    assert len(pairs) == PAGES[name]
     for block, printed in pairs:
         assert skeleton(block.contents) == skeleton(printed)
         shown = [float(number) for number in NUMBER.findall(block.contents)]
         now = [float(number) for number in NUMBER.findall(printed)]
         assert shown == pytest.approx(now, rel=RELATIVE, abs=ABSOLUTE)
+
+
+def test_no_page_with_output_is_forgotten() -> None:
+    texts = {path.stem: path.read_text(encoding="utf-8") for path in DOCS.glob("*.md")}
+    assert {name for name, text in texts.items() if "\n```text\n" in text} <= set(PAGES)
 
 
 def test_every_example_is_on_the_page() -> None:
@@ -119,12 +152,12 @@ def refresh(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     with pytest.MonkeyPatch.context() as monkeypatch:
         pairs = printed_by(page, monkeypatch)
-    for block, printed in reversed(pairs):
+    for block, printed in sorted(pairs, key=lambda pair: -pair[0].span[0]):
         shown = "".join(f"{line.rstrip()}\n" for line in printed.splitlines())
         text = text[: block.span[0]] + shown + text[block.span[1] :]
     page.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":
-    for name in PAGES:
-        refresh(DOCS / name)
+    for page in PAGES:
+        refresh(DOCS / f"{page}.md")

@@ -9,21 +9,33 @@ What squaring costs, half of the digits, is kept small: columns are shifted and 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from .exceptions import InputError
-from .factor import triangular_factor
-from .linalg import least_squares
+from .gram_algebra import (
+    CONDITION_LIMIT,
+    ZERO_EIGENVALUE,
+    condition,
+    least_squares_on,
+    partial_out,
+)
 from .typing import AnyArray, FloatArray, IntArray
 
-# Solving from a Gram matrix loses EPS times its condition number: above this limit more than 2e-10.
-# It is the square of the columns' own condition number, here 1e3.
-CONDITION_LIMIT = 1e6
-# Eigenvalues of a Gram matrix with unit diagonal below this are zero up to rounding.
-ZERO_EIGENVALUE = 1e-11
+__all__ = [
+    "CONDITION_LIMIT",
+    "ZERO_EIGENVALUE",
+    "BlockGrams",
+    "GramAccumulator",
+    "block_grams",
+    "condition",
+    "least_squares_on",
+    "partial_out",
+    "rough_location",
+]
+
 # Rows multiplied at a time: with 100 columns they stay in the cache of one core.
 STEP = 1024
 # Rows that a first guess of location and scale is made from.
@@ -153,7 +165,11 @@ class BlockGrams:
 
     def turned(self, change: FloatArray) -> FloatArray:
         """Gram matrices (B, k, k) of combinations (1 + m, k) of the columns."""
-        return np.asarray(change.T @ self.products @ change)
+        B, k, _ = self.products.shape
+        new = change.shape[1]
+        # Two long products in place of many small ones; the matrices are symmetric.
+        once = (self.products.reshape(B * k, k) @ change).reshape(B, k, new)
+        return (once.swapaxes(1, 2).reshape(B * new, k) @ change).reshape(B, new, new)
 
     def mean(self) -> FloatArray:
         """Weighted mean of every column over all blocks, in its own units, shape (m,)."""
@@ -217,6 +233,9 @@ class GramAccumulator:
         n = len(matrices[0])
         order, counts = self._order(blocks, n, sum(m.shape[1] for m in matrices))
         buffer = np.ones((min(STEP, n), len(self._shift) + 1))
+        scratch = [
+            None if order is None else np.empty((STEP, *m.shape[1:]), m.dtype) for m in matrices
+        ]
         root = None if weights is None else np.sqrt(weights)
         begin = 0
         for b in np.flatnonzero(counts):
@@ -224,7 +243,7 @@ class GramAccumulator:
             for start in range(begin, end, STEP):
                 stop = min(start + STEP, end)
                 rows = slice(start, stop) if order is None else order[start:stop]
-                filled = self._fill(buffer[: stop - start], matrices, rows, root)
+                filled = self._fill(buffer[: stop - start], matrices, rows, root, scratch)
                 self._products[b] += filled.T @ filled
             begin = end
         self._rows += counts
@@ -280,17 +299,30 @@ class GramAccumulator:
         matrices: list[AnyArray],
         rows: slice | IntArray,
         root: FloatArray | None,
+        scratches: list[AnyArray | None],
     ) -> FloatArray:
         buffer[:, 0] = 1.0
         at = 1
-        for matrix in matrices:
+        for matrix, scratch in zip(matrices, scratches, strict=True):
             end = at + matrix.shape[1]
-            taken = matrix[rows] if isinstance(rows, slice) else matrix.take(rows, axis=0)
+            taken = matrix[rows] if isinstance(rows, slice) else gather(matrix, rows, scratch)
             np.subtract(taken, self._shift[at - 1 : end - 1], out=buffer[:, at:end])
             at = end
         if root is not None:
             buffer *= root[rows][:, None]
         return buffer
+
+
+def gather(matrix: AnyArray, rows: IntArray, scratch: AnyArray | None) -> AnyArray:
+    """Rows of ``matrix`` (n, m), written into the first of ``scratch`` (STEP, m) if it is given.
+
+    New memory for every step costs about as much as the copy.
+    """
+    if scratch is None:
+        return matrix.take(rows, axis=0)
+    out = scratch[: len(rows)]
+    matrix.take(rows, axis=0, out=out, mode="clip")  # rows are known to be inside
+    return out
 
 
 def rough_location(columns: Sequence[AnyArray]) -> tuple[FloatArray, FloatArray]:
@@ -346,112 +378,3 @@ def block_grams(
     collected = GramAccumulator(n_blocks, *(location or rough_location(listed)))
     collected.add(listed, blocks, weights)
     return collected.result()
-
-
-def partial_out(products: FloatArray, controls: IntArray, kept: IntArray) -> FloatArray:
-    """Cross-products of the residuals of some columns on others (the Schur complement).
-
-    Parameters
-    ----------
-    products : array, shape (..., k, k)
-        Gram matrices.
-    controls : int array, shape (c,)
-        Positions of the columns to partial out, possibly collinear.
-    kept : int array, shape (m,)
-        Positions of the columns whose residuals are wanted.
-
-    Returns
-    -------
-    array, shape (..., m, m)
-
-    Notes
-    -----
-    Controls are brought to unit length, and directions in which they do not vary are left out. As
-    for any Gram matrix their condition number counts squared: give controls that are orthogonal on
-    all rows (:class:`mlinstruments._core.projection.Projector`) where it may be large.
-
-    Examples
-    --------
-    >>> x = np.array([[1.0, 1.0], [1.0, 3.0]])
-    >>> partial_out(x.T @ x, np.array([0]), np.array([1]))
-    array([[2.]])
-    """
-    inside = _at(products, controls, controls)
-    across = _at(products, controls, kept)
-    left = _at(products, kept, kept)
-    lengths = np.sqrt(np.maximum(np.diagonal(inside, axis1=-2, axis2=-1), 0))
-    unit = 1 / np.where(lengths > 0, lengths, 1.0)
-    values, vectors = np.linalg.eigh(inside * unit[..., :, None] * unit[..., None, :])
-    present = values > ZERO_EIGENVALUE
-    inverse_root = np.where(present, 1 / np.sqrt(np.where(present, values, 1.0)), 0.0)
-    basis = (vectors * inverse_root[..., None, :]) * unit[..., :, None]
-    explained = np.swapaxes(basis, -1, -2) @ across
-    return np.asarray(left - np.swapaxes(explained, -1, -2) @ explained)
-
-
-def _at(products: FloatArray, rows: IntArray, columns: IntArray) -> FloatArray:
-    """Entries at some rows and columns: a view where both are runs of positions."""
-    ends = [(int(p[0]), int(p[-1]) + 1) for p in (rows, columns) if len(p)]
-    runs = [np.array_equal(p, np.arange(*e)) for p, e in zip((rows, columns), ends, strict=False)]
-    if runs == [True, True]:
-        return products[..., slice(*ends[0]), slice(*ends[1])]
-    return products[..., rows[:, None], columns]
-
-
-def condition(products: FloatArray) -> float:
-    """Condition number of a Gram matrix (k, k) with its columns at unit length; inf if singular.
-
-    Examples
-    --------
-    >>> condition(np.diag([1.0, 1e12])), condition(np.ones((2, 2)))
-    (1.0, inf)
-    """
-    if len(products) == 0:
-        return 1.0
-    diagonal = np.diag(products)
-    if not (diagonal > 0).all():
-        return float("inf")
-    unit = 1 / np.sqrt(diagonal)
-    values = np.linalg.eigvalsh(products * unit[:, None] * unit)
-    # What is below rounding cannot be told from zero.
-    return float(values[-1] / values[0]) if values[0] > ZERO_EIGENVALUE else float("inf")
-
-
-def least_squares_on(
-    products: FloatArray,
-    regressors: IntArray,
-    responses: IntArray,
-    rows: Callable[[], Sequence[FloatArray]],
-    weights: FloatArray | None = None,
-) -> FloatArray:
-    """Coefficients of some columns on others, from their Gram matrix where that is accurate.
-
-    Parameters
-    ----------
-    products : array, shape (k, k)
-        Gram matrix of the columns.
-    regressors, responses : int arrays, shapes (m,) and (t,)
-        Positions in it.
-    rows : callable
-        Gives the k columns themselves, each (n,) or (n, k_i) side by side and shifted and scaled as
-        in the Gram matrix; called only where the condition number is above ``CONDITION_LIMIT``.
-    weights : array, shape (n,), optional
-        Of the rows.
-
-    Returns
-    -------
-    array, shape (m, t)
-        Of least norm where the regressors are collinear.
-
-    Examples
-    --------
-    >>> x = np.array([[1.0, 0.0, 2.0], [1.0, 1.0, 5.0], [1.0, 2.0, 8.0]])
-    >>> found = least_squares_on(x.T @ x, np.array([0, 1]), np.array([2]), lambda: [x])
-    >>> found.round(12).tolist()
-    [[2.0], [3.0]]
-    """
-    inside = products[np.ix_(regressors, regressors)]
-    if condition(inside) <= CONDITION_LIMIT:
-        return np.asarray(np.linalg.solve(inside, products[np.ix_(regressors, responses)]))
-    factor = triangular_factor(list(rows()), weights)
-    return least_squares(factor[:, regressors], factor[:, responses])

@@ -78,7 +78,9 @@ def parallel_map(
     >>> parallel_map(pow, [0, 3], shared=2)
     [1, 8]
     """
-    return list(_shown(function, tasks, n_jobs, progress, description, shared))
+    listed = list(tasks)
+    results = parallel_stream(function, listed, n_jobs, shared=shared)
+    return list(_shown(results, len(listed), progress, description))
 
 
 def parallel_sum(
@@ -87,13 +89,12 @@ def parallel_sum(
     n_jobs: int | None = None,
     progress: bool | None = None,
     description: str = "",
-    shared: Any = None,
 ) -> Result:
     """The sum (``+``) of ``function`` of every task, added up in task order as results come in.
 
     Parameters
     ----------
-    function, tasks, n_jobs, progress, description, shared
+    function, tasks, n_jobs, progress, description
         As for :func:`parallel_map`; at least one task. Few results are held at a time.
 
     Examples
@@ -101,25 +102,19 @@ def parallel_sum(
     >>> parallel_sum(abs, [-1, 2])
     3
     """
-    return reduce(add, _shown(function, tasks, n_jobs, progress, description, shared))
+    listed = list(tasks)
+    results = parallel_stream(function, listed, n_jobs)
+    return reduce(add, _shown(results, len(listed), progress, description))
 
 
 def _shown(
-    function: Callable[..., Result],
-    tasks: Iterable[Any],
-    n_jobs: int | None,
-    progress: bool | None,
-    description: str,
-    shared: Any,
+    results: Iterator[Result], total: int, progress: bool | None, description: str
 ) -> Iterator[Result]:
-    """Results in task order, with a progress bar."""
     from tqdm.auto import tqdm
 
-    listed = list(tasks)
     # disable=None lets tqdm be silent where the output is not a terminal.
-    disable = (None if len(listed) >= 20 else True) if progress is None else not progress
-    results = parallel_stream(function, listed, n_jobs, shared=shared)
-    yield from tqdm(results, total=len(listed), desc=description, disable=disable, leave=False)
+    disable = (None if total >= 20 else True) if progress is None else not progress
+    yield from tqdm(results, total=total, desc=description, disable=disable, leave=False)
 
 
 def parallel_stream(

@@ -155,7 +155,7 @@ def average_noise(many: list[Moments], centre: Moments) -> Moments:
     return replace(centre, meat=meat)
 
 
-def _in_like_units(moments: Moments) -> tuple[Moments, FloatArray]:
+def in_like_units(moments: Moments) -> tuple[Moments, FloatArray]:
     """Moments of instruments and variables of like variance, and a unit of each coefficient (d,).
 
     Inverses and roots lose the small where units are far apart, and they enter here squared.
@@ -179,7 +179,7 @@ def _in_like_units(moments: Moments) -> tuple[Moments, FloatArray]:
 
 def statistic(moments: Moments, value: FloatArray) -> float:
     """The Anderson-Rubin statistic at ``value`` (d,); 0 where instruments do not vary at all."""
-    moments, units = _in_like_units(moments)
+    moments, units = in_like_units(moments)
     value = value / units
     contrast = np.concatenate([[1.0], -value])
     m = moments.m_y - moments.m_d @ value
@@ -212,12 +212,18 @@ def confidence_set(moments: Moments, level: float, kind: str) -> ConfidenceSet:
     kind : str
         Name of the set.
     """
-    moments, units = _in_like_units(moments)
+    moments, units = in_like_units(moments)
     pieces = _acceptance(moments, moments.critical(level))
     return ConfidenceSet(tuple((units[0] * a, units[0] * b) for a, b in pieces), level, kind)
 
 
-def projection(moments: Moments, coordinate: int, level: float, kind: str) -> ConfidenceSet:
+def projection(
+    moments: Moments,
+    coordinate: int,
+    level: float,
+    kind: str,
+    within: tuple[float, float] = (-INF, INF),
+) -> ConfidenceSet:
     """Values of one of two coefficients that some value of the other makes acceptable.
 
     For a given value of the one coefficient whether such a value of the other exists is decided
@@ -231,6 +237,8 @@ def projection(moments: Moments, coordinate: int, level: float, kind: str) -> Co
     coordinate : {0, 1}
     level : float
     kind : str
+    within : (low, high)
+        Values of the other that are allowed.
 
     Raises
     ------
@@ -243,27 +251,23 @@ def projection(moments: Moments, coordinate: int, level: float, kind: str) -> Co
             f"projections of the Anderson-Rubin set are available for two endogenous regressors;"
             f" there are {d}: use anderson_rubin(value) for joint tests."
         )
-    moments, units = _in_like_units(moments)
+    moments, units = in_like_units(moments)
     critical = moments.critical(level)
-    centre = linalg.lstsq(moments.m_d, moments.m_y)[0]
-    inverse = np.linalg.pinv(moments.m_d)
-    q = moments.df
-    contrast = np.concatenate([[1.0], -centre])
-    blocks = moments.meat.reshape(d + 1, q, d + 1, q)
-    variance = inverse @ np.einsum("a,aibj,b->ij", contrast, blocks, contrast) @ inverse.T
-    scale = float(np.sqrt(max(variance[coordinate, coordinate], 0.0)))
+    low, high = (end / units[1 - coordinate] for end in within)
+    centre, scale = _circle(moments, coordinate, low, high)
     if not (np.isfinite(scale) and scale > 0):
         return ConfidenceSet(((-INF, INF),), level, kind)
 
     def accepted(angle: float) -> bool:
-        return bool(_acceptance(_fixed(moments, coordinate, centre, scale, angle), critical))
+        others = _acceptance(_fixed(moments, coordinate, centre, scale, angle), critical)
+        if within == (-INF, INF):
+            return bool(others)
+        cosine = np.cos(angle)  # by which the other is multiplied too
+        return any(a <= cosine * high and b >= cosine * low for a, b in others)
 
     ends = _circle_ends(accepted)
     unit = units[coordinate]
-    pieces = [
-        (unit * _point(a, centre[coordinate], scale), unit * _point(b, centre[coordinate], scale))
-        for a, b in ends
-    ]
+    pieces = [(unit * _point(a, centre, scale), unit * _point(b, centre, scale)) for a, b in ends]
     return ConfidenceSet(merge(pieces), level, kind)
 
 
@@ -273,6 +277,8 @@ def _acceptance(moments: Moments, critical: float) -> tuple[tuple[float, float],
     m_y, m_d = moments.m_y, moments.m_d[:, 0]
     # In units where outcome and treatment moments have like variances the roots are well scaled.
     size_y, size_d = np.trace(blocks[0, :, 0]), np.trace(blocks[1, :, 1])
+    if size_d == 0:  # a coefficient of the instruments themselves under homoskedastic errors
+        size_d = m_d @ m_d
     if not (size_y > 0 and size_d > 0):
         return ((-INF, INF),)
     unit = float(np.sqrt(size_y / size_d))
@@ -284,10 +290,10 @@ def _acceptance(moments: Moments, critical: float) -> tuple[tuple[float, float],
     def accepted(t: float) -> bool:
         return bool(np.linalg.eigvalsh(p0 + t * p1 + t * t * p2)[0] >= 0)
 
-    return tuple((unit * a, unit * b) for a, b in _pieces(_real_roots(p0, p1, p2), accepted))
+    return tuple((unit * a, unit * b) for a, b in accepted_pieces(real_roots(p0, p1, p2), accepted))
 
 
-def _real_roots(p0: FloatArray, p1: FloatArray, p2: FloatArray) -> FloatArray:
+def real_roots(p0: FloatArray, p1: FloatArray, p2: FloatArray) -> FloatArray:
     """Real t with det(p0 + t p1 + t^2 p2) = 0, in order."""
     q = len(p0)
     if q == 1:
@@ -304,7 +310,9 @@ def _real_roots(p0: FloatArray, p1: FloatArray, p2: FloatArray) -> FloatArray:
     return np.sort(finite[real].real)
 
 
-def _pieces(roots: FloatArray, accepted: Callable[[float], bool]) -> list[tuple[float, float]]:
+def accepted_pieces(
+    roots: FloatArray, accepted: Callable[[float], bool]
+) -> list[tuple[float, float]]:
     """Join the intervals between ``roots`` whose inner points are accepted."""
     if len(roots) == 0:
         return [(-INF, INF)] if accepted(0.0) else []
@@ -320,9 +328,24 @@ def _pieces(roots: FloatArray, accepted: Callable[[float], bool]) -> list[tuple[
     return list(merge(kept))
 
 
-def _fixed(
-    moments: Moments, coordinate: int, centre: FloatArray, scale: float, angle: float
-) -> Moments:
+def _circle(moments: Moments, coordinate: int, low: float, high: float) -> tuple[float, float]:
+    """Where to look from: an estimate of one of two coefficients, and a standard error.
+
+    The other is estimated too unless it is bounded; then it is in the middle of its bounds.
+    """
+    value, sought = np.zeros(2), [0, 1]
+    if np.isfinite(high - low):
+        value[1 - coordinate], sought = (low + high) / 2, [coordinate]
+    m_d = moments.m_d[:, sought]
+    value[sought] = linalg.lstsq(m_d, moments.m_y - moments.m_d @ value)[0]
+    contrast, inverse, q = np.concatenate([[1.0], -value]), np.linalg.pinv(m_d), moments.df
+    blocks = moments.meat.reshape(3, q, 3, q)
+    variance = inverse @ np.einsum("a,aibj,b->ij", contrast, blocks, contrast) @ inverse.T
+    place = sought.index(coordinate)
+    return float(value[coordinate]), float(np.sqrt(max(variance[place, place], 0.0)))
+
+
+def _fixed(moments: Moments, coordinate: int, centre: float, scale: float, angle: float) -> Moments:
     """Moments of the other coefficient when one is centre + scale tan(angle).
 
     Everything is multiplied by cos(angle), which changes no statistic and keeps the limit
@@ -330,7 +353,7 @@ def _fixed(
     """
     q = moments.df
     cosine, sine = np.cos(angle), np.sin(angle)
-    here = cosine * centre[coordinate] + scale * sine
+    here = cosine * centre + scale * sine
     other = 1 - coordinate
     mixing = np.zeros((2, 3))
     mixing[0, 0], mixing[0, 1 + coordinate], mixing[1, 1 + other] = cosine, -here, 1.0

@@ -17,6 +17,7 @@ from . import strength
 from .anderson_rubin import Moments
 from .ar_kinds import ARKind, by_fold_moments, orthogonal_moments
 from .data import IVData
+from .direct_effects import DirectEffectMoments, direct_effect_moments
 from .estimate import LinearFit, SecondStage, Variables, second_stage
 from .first_stage import gathered, repeat_rows
 from .instrument import LearnedInstruments
@@ -78,6 +79,8 @@ def assemble(
             tuple(f"repeat {r}" for r in range(len(plan.splits))),
         ),
         weak=weak_reason(fits),
+        overid=None,
+        direct_effects=_direct_effects(data, learned, spec),
         **settings,
     )
 
@@ -87,6 +90,30 @@ def _instrument(data: IVData, z: FloatArray) -> pd.Series | pd.DataFrame:
     if len(names) == 1:
         return data.on_input_index(z[:, 0], names[0])
     return data.on_input_index(z, names)
+
+
+def _direct_effects(
+    data: IVData, learned: LearnedInstruments, spec: CovarianceSpec
+) -> DirectEffectMoments | None:
+    """Moments of a single average instrument for bounds without the exclusion restriction.
+
+    They take a pass over the rows of their own, which is little beside the learning.
+    """
+    if data.n_endog > 1:
+        return None
+    noise = learned.noise
+    noises = None if noise is None else np.where(learned.varies[:, None, :], noise, 0.0)
+    y, d = partialled(np.column_stack([data.y, data.D]), data).T
+    return direct_effect_moments(
+        root_weighted(learned.z.mean(axis=0), data),
+        y,
+        d,
+        spec,
+        data.n_exog,
+        (f"instrument for {data.endog[0]}",),
+        None if noises is None else [root_weighted(one, data) for one in noises],
+        learned=True,
+    )
 
 
 def _resolved(spec: CovarianceSpec, data: IVData, z: FloatArray) -> CovarianceSpec:
@@ -194,18 +221,19 @@ def first_stage(
     """Strength over repeats, and the table of repeats."""
     D = partialled(data.D, data)
     root = None if data.weights is None else np.sqrt(data.weights)
-    rows, folds, own = [], [], slice(data.n_exog, None)
+    rows, folds, joint, own = [], [], [], slice(data.n_exog, None)
     for r, (z, repeat) in enumerate(zip(learned.z, fits, strict=True)):
         few, fit, f = repeat.stage.partialled, repeat.fit, repeat.stage.first_stage_f()
         noise = None if learned.noise is None else root_weighted(learned.noise[r], data)
         found = None if fit is None else (fit.params[own], np.sqrt(np.diag(fit.cov))[own])
         rows += repeat_rows(r, data.endog, few, f, found, noise)
+        joint.append(repeat.stage.joint_strength(data.endog)[0])
         if splits[r].loo:  # a row says nothing of a slope
             continue
         z = root_weighted(z, data)
         for j, name in enumerate(data.endog):
             folds += strength.by_fold(z[:, j], D[:, j], root, splits[r].cell, r, name)
-    return gathered(rows, folds, data.endog, *_linear_strength(data, spec))
+    return gathered(rows, joint, folds, *_linear_strength(data, spec))
 
 
 def _linear_strength(data: IVData, spec: CovarianceSpec) -> tuple[list[float], int]:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from mlinstruments._core.exceptions import InputError
 from mlinstruments._core.sandwich import CovarianceSpec
 
 from .data import IVData
-from .estimate import Variables, second_stage
+from .direct_effects import DirectEffectMoments, direct_effect_moments
+from .estimate import Variables, kclass, second_stage
+from .learn import partialled
 from .results import IVResults
-from .same_call import Comparator, kclass_results, results
+from .same_call import Comparator, kclass_results, numeric_instruments, results
 
 
 class OLS(Comparator):
@@ -29,12 +33,18 @@ class OLS(Comparator):
 
     def _fit(self, data: IVData, spec: CovarianceSpec) -> IVResults:
         none = np.empty((data.nobs, 0))
-        regressors = Variables(data.y, [data.X, data.D], none, none, data.weights)
-        return results(data, second_stage(regressors, spec, 0.0).fit(), "OLS", "", (), None)
+        variables = Variables(data.y, [data.X, data.D], none, none, data.weights)
+        fit = second_stage(variables, spec, 0.0).fit()
+        return results(data, fit, "OLS", "", (), None)
 
 
 class TSLS(Comparator):
     """Two-stage least squares with the instruments as they are, categories as indicators.
+
+    Parameters
+    ----------
+    direct_effects : bool
+        Also keep the moments that :func:`mlinstruments.exclusion_bounds` needs.
 
     Examples
     --------
@@ -48,8 +58,32 @@ class TSLS(Comparator):
     True
     """
 
+    def __init__(self, direct_effects: bool = False) -> None:
+        self.direct_effects = direct_effects
+
     def _fit(self, data: IVData, spec: CovarianceSpec) -> IVResults:
-        return kclass_results(data, spec, "2SLS", 1.0)
+        res = kclass_results(data, spec, "2SLS", 1.0)
+        if not self.direct_effects:
+            return res
+        return replace(res, direct_effects=_direct_effects(data, spec))
+
+
+def _direct_effects(data: IVData, spec: CovarianceSpec) -> DirectEffectMoments:
+    """Moments for bounds without the exclusion restriction."""
+    if data.n_endog > 1:
+        raise InputError(
+            f"direct_effects=True is for one endogenous regressor; there are {data.n_endog}."
+        )
+    z = numeric_instruments(data)
+    if data.W.categorical.any() or z.shape[1] < len(data.instruments):
+        raise InputError(
+            "direct_effects=True needs numeric instruments, none a combination of others and the"
+            " covariates: make indicators of categories and leave one out."
+        )
+    if spec.kind == "kernel":  # with the bandwidth of the fit
+        spec = kclass(data.y, data.X, data.D, z, spec, data.weights).spec
+    y, d = partialled(np.column_stack([data.y, data.D]), data).T
+    return direct_effect_moments(partialled(z, data), y, d, spec, data.n_exog, data.instruments)
 
 
 class LIML(Comparator):

@@ -87,7 +87,7 @@ class Coefficients:
 
 
 def solve(data: Reduced, kappa: float | None, fuller: float = 0.0) -> Coefficients:
-    """Coefficients of the k-class; ``kappa`` None is LIML's own, less ``fuller`` over n - p - q."""
+    """Coefficients of the k-class; ``kappa`` None is LIML's own, less ``fuller`` / (n - p - q)."""
     X, D, Z, y = data.exog, data.endog, data.instruments, data.outcome
     p, d = data.p, data.d
     if kappa is None:

@@ -10,15 +10,20 @@ from sklearn.base import BaseEstimator
 
 from mlinstruments._core.exceptions import InputError
 from mlinstruments._core.factor import triangular_factor
+from mlinstruments._core.hypotheses import TestResult
 from mlinstruments._core.linalg import dependent_columns
-from mlinstruments._core.sandwich import CovarianceSpec, covariance_spec
+from mlinstruments._core.sandwich import CovarianceSpec, covariance_spec, moment_meat
 from mlinstruments._core.typing import FloatArray
 
+from . import anderson_rubin as ar
 from . import strength
 from .ar_kinds import ARKind
 from .data import IVData
-from .estimate import LinearFit, SecondStage, Variables, second_stage
+from .estimate import LinearFit, Variables, second_stage
+from .joint_strength import FirstStages, JointStrength, joint_strength
+from .learn import partialled
 from .results import IVResults
+from .specification import over_identification
 from .strength import FirstStage
 
 
@@ -107,17 +112,18 @@ def numeric_instruments(data: IVData) -> FloatArray:
 
     Columns that the covariates and other instruments determine are left out.
     """
-    return _independent(data)[0]
+    return _instruments_and_factor(data)[0]
 
 
-def _independent(data: IVData) -> tuple[FloatArray, FloatArray | None]:
-    """The same, and few rows with the inner products of [X, D, Z, y] where they are known."""
-    p, d, known = data.n_exog, data.n_endog, data.factor
-    instruments = data.W.dummies(drop_first=True)
-    if known is None:
-        few = triangular_factor([data.X, instruments])
-    else:
-        few = np.delete(known[:, :-1], np.arange(p, p + d), axis=1)
+def _instruments_and_factor(data: IVData) -> tuple[FloatArray, FloatArray | None]:
+    """Independent instruments (n, q), and rows with the inner products of [X, D, Z, y] if known."""
+    p, d = data.n_exog, data.n_endog
+    instruments, known = data.W.dummies(drop_first=True), data.factor
+    few = (
+        triangular_factor([data.X, instruments])
+        if known is None
+        else np.delete(known[:, :-1], np.arange(p, p + d), axis=1)
+    )
     surplus = [j - p for j in dependent_columns(few) if j >= p]
     if surplus:
         instruments = np.delete(instruments, surplus, axis=1)
@@ -134,10 +140,14 @@ def kclass_results(
     data: IVData, spec: CovarianceSpec, method: str, kappa: float | None, fuller: float = 0.0
 ) -> IVResults:
     """The k-class with all instruments; ``kappa`` None is LIML's."""
-    instruments, known = _independent(data)
+    instruments, factor = _instruments_and_factor(data)
     variables = Variables(data.y, [data.X], data.D, instruments, data.weights)
-    found = second_stage(variables, spec, kappa, variables.reduce(known), fuller=fuller)
-    return _with_strength(data, found.fit(), found, method, "linear", "instruments")
+    found = second_stage(variables, spec, kappa, variables.reduce(factor), fuller=fuller)
+    z, D = found.partialled.z, found.partialled.v[:, 1:]
+    first = _first_stage(found.first_stage_f(), z, D, found.joint_strength(data.endog))
+    kinds = (ARKind("instruments", (found.moments(),)),)
+    overid = found.over_identification()
+    return results(data, found.fit(), method, "linear", kinds, first, overid)
 
 
 def over_identified(
@@ -149,42 +159,45 @@ def over_identified(
     kind: str = "instruments",
 ) -> IVResults:
     """Results whose first-stage F and Anderson-Rubin sets are those of instruments (n, q)."""
-    variables = Variables(data.y, [data.X], data.D, instruments, data.weights)
-    found = second_stage(variables, fit.spec, estimate=False)
-    return _with_strength(data, fit, found, method, learner, kind)
-
-
-def _with_strength(
-    data: IVData, fit: LinearFit, found: SecondStage, method: str, learner: str, kind: str
-) -> IVResults:
-    few = found.partialled
-    first = _strength(few.z, few.v[:, 1:], found.first_stage_f(), data)
-    return results(data, fit, method, learner, (ARKind(kind, (found.moments(),)),), first)
+    z = partialled(instruments, data)
+    y, D = partialled(data.y, data), partialled(data.D, data)
+    moments = ar.moments(z, y, D, fit.spec, data.n_exog)
+    first = linear_strength(z, D, data, fit.spec)
+    overid = None
+    if z.shape[1] > D.shape[1]:
+        e = y - D @ fit.params[data.n_exog :]
+        S = moment_meat(z, e[:, None], fit.spec, data.n_exog + z.shape[1])
+        overid = over_identification(z, np.column_stack([y, D]), S)
+    return results(data, fit, method, learner, (ARKind(kind, (moments,)),), first, overid)
 
 
 def linear_strength(z: FloatArray, D: FloatArray, data: IVData, spec: CovarianceSpec) -> FirstStage:
     """Strength of instruments (n, q) taken linearly, covariates and weights partialled out."""
     f = [strength.robust_f(z, d, spec, data.n_exog) for d in D.T]
-    return _strength(z, D, f, data)
+    stage = FirstStages.of_rows(z, D, spec, data.n_exog)
+    return _first_stage(f, z, D, joint_strength(stage, spec, data.endog))
 
 
-def _strength(z: FloatArray, D: FloatArray, f: list[float], data: IVData) -> FirstStage:
-    """The same, its F known, from any rows z (r, q) and D (r, d) with the right inner products."""
+def _first_stage(
+    f: list[float], z: FloatArray, D: FloatArray, together: tuple[JointStrength, float]
+) -> FirstStage:
+    """Of rows (or few rows with their inner products) of instruments and endogenous regressors."""
+    joint, effective = together
 
     def series(values: list[float], name: str) -> pd.Series:
-        return pd.Series(values, data.endog, name=name)
+        return pd.Series(values, joint.conditional_f.index, name=name)
 
     missing = [float("nan")] * len(f)
-    exact = len(f) == 1 and z.shape[1] == 1
     return FirstStage(
         f=series(f, "f"),
-        effective_f=series(f if exact else missing, "effective_f"),
+        effective_f=series([effective] * len(f), "effective_f"),
         partial_r2=series([strength.partial_r2(z, d) for d in D.T], "partial_r2"),
         calibration=series(missing, "calibration"),
         reliability=series(missing, "reliability"),
         linear_f=series(f, "linear_f"),
         n_instruments=z.shape[1],
         by_fold=pd.DataFrame(columns=strength.BY_FOLD),
+        joint=joint,
     )
 
 
@@ -195,6 +208,7 @@ def results(
     learner: str,
     kinds: tuple[ARKind, ...],
     first: FirstStage | None,
+    overid: TestResult | None = None,
 ) -> IVResults:
     """A fit with the names and labels of its data."""
     return IVResults(
@@ -217,4 +231,5 @@ def results(
         kappa=fit.kappa,
         learner=learner,
         weak="",
+        overid=overid,
     )

@@ -32,7 +32,7 @@ class BoundDictionary:
         weights: FloatArray | None,
         common_scale: bool = False,
     ) -> None:
-        self.columns = columns
+        self.columns = np.asarray(columns, dtype=float)
         self.controls = controls
         self.weights = weights
         self.common_scale = common_scale

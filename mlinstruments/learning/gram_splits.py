@@ -17,6 +17,7 @@ from mlinstruments._core.grams import (
     ZERO_EIGENVALUE,
     BlockGrams,
     GramAccumulator,
+    gather,
     partial_out,
     rough_location,
 )
@@ -371,13 +372,14 @@ def predict(
     out = np.empty((found.shape[2], len(dictionary)))
     counts = np.bincount(groups, minlength=len(found))
     order = np.argsort(groups.astype(np.uint16) if len(found) < 1 << 16 else groups, kind="stable")
+    scratch = np.empty((STEP, dictionary.shape[1]), dictionary.dtype)
     begin = 0
     for g in np.flatnonzero(counts):
         end = begin + int(counts[g])
         for start in range(begin, end, STEP):
             rows = order[start : min(start + STEP, end)]
-            block = dictionary.take(rows, axis=0)
-            block -= shift
+            block = gather(dictionary, rows, scratch)
+            np.subtract(block, shift, out=block)
             out[:, start : start + len(rows)] = (block @ found[g]).T
         begin = end
     # Rows go back to their places a line at a time, which a core's cache can hold.

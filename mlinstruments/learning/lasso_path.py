@@ -62,6 +62,10 @@ def paths(
 
 def _root(products: FloatArray) -> FloatArray:
     """Rows (k, k) whose Gram matrix this is."""
+    try:
+        return np.asarray(np.linalg.cholesky(products).T)
+    except np.linalg.LinAlgError:  # collinear columns
+        pass
     values, vectors = np.linalg.eigh(products)
     return np.asarray(np.sqrt(np.maximum(values, 0))[:, None] * vectors.T)
 

@@ -13,6 +13,7 @@ from mlinstruments.iv.confidence_set import INF, ConfidenceSet
 from mlinstruments.iv.mliv import MLIV
 from mlinstruments.learning.adapters import as_learner
 from mlinstruments.learning.batched import (
+    ODD,
     Layout,
     Stack,
     dictionary_of,
@@ -27,15 +28,15 @@ from .second_stage import SecondStage, second_stage
 
 # Settings of MLIV that may differ from their defaults on this path.
 FREE = ("learner", "n_folds", "split_half", "random_state", "n_jobs", "progress")
-# Doubles of the inputs worked on at a time, and samples at most: what a core's cache holds. A chunk
-# is the same whatever the number of replications or workers, since products of stacked matrices
-# may round differently where there are more of them.
-CHUNK_DOUBLES, CHUNK_SAMPLES = 1 << 19, 32
+# Doubles of the inputs worked on at a time, and samples at most, with inputs of their own and with
+# inputs that all share. A chunk is the same whatever the number of replications or workers, since
+# products of matrices may round differently where there are more of them.
+CHUNK_DOUBLES, CHUNK_SAMPLES, CHUNK_HELD = 1 << 20, 32, 128
 
 
 def takes(estimator: Any) -> bool:
     """Whether an estimator is an MLIV this path knows in full."""
-    if type(estimator) is not MLIV:
+    if type(estimator) is not MLIV or not isinstance(estimator.n_folds, int):
         return False
     given, default = estimator.get_params(deep=False), MLIV().get_params(deep=False)
     if any(given[name] != default[name] for name in given if name not in FREE):
@@ -48,10 +49,12 @@ def takes(estimator: Any) -> bool:
     return dictionary_of(learner, few) is not None
 
 
-def chunk_size(sample: Any) -> int:
-    """Replications of a chunk, from the shape of one sample."""
-    n, q = np.shape(sample.W)
-    doubles = n * (q + np.shape(sample.X)[1] + 1)
+def chunk_size(one: Any, two: Any) -> int:
+    """Replications of a chunk, from the first two samples."""
+    n, q = np.shape(one.W)
+    if one.W is two.W and one.X is two.X:
+        return int(np.clip(CHUNK_DOUBLES // (2 * n), 1, CHUNK_HELD))
+    doubles = n * (q + np.shape(one.X)[1] + 2)
     return int(np.clip(CHUNK_DOUBLES // doubles, 1, CHUNK_SAMPLES))
 
 
@@ -130,12 +133,15 @@ class _Prepared:
     inverse : array, shape (S, c, c)
         Of the covariates' Gram matrix.
     penalty : float or None
+    as_is : bool
+        Whether the dictionary is the instruments themselves, which the stack checks.
     """
 
     layout: Layout
     stack: Stack
     inverse: FloatArray
     penalty: float | None
+    as_is: bool
 
 
 # The last one made of fixed inputs, after what it was made of: settings, W, X.
@@ -179,24 +185,30 @@ def _prepare(
     columns += [found[0] for found in others if found is not None]
     if len({found.shape for found in columns}) > 1:
         return None
-    X = np.stack([sample.X for sample in samples])
-    made = stack(np.stack(columns), X, layout, penalty)
-    exog = made.base[:, :, :c]
-    inverse = np.linalg.pinv(np.swapaxes(exog, 1, 2) @ exog, hermitian=True)
-    return _Prepared(layout, made, np.asarray(inverse), penalty)
+    made = stack(columns, [sample.X for sample in samples], layout, penalty)
+    gram = np.swapaxes(made.controls, 1, 2) @ made.controls
+    inverse = np.linalg.pinv(np.where(np.isfinite(gram), gram, 0.0), hermitian=True)
+    return _Prepared(layout, made, np.asarray(inverse), penalty, columns[0] is samples[0].W)
 
 
 def _rows(prepared: _Prepared, samples: list[Any], truth: float, level: float) -> list[Row | None]:
-    S = len(prepared.stack.base)
+    S = len(prepared.stack.phi)
     y, d = (_sorted([getattr(sample, name) for sample in samples], S, prepared) for name in "yD")
-    z, noise, accurate = predict_stack(
-        prepared.stack, np.swapaxes(d, 1, 2), prepared.layout, prepared.penalty
-    )
+    z, noise, accurate = predict_stack(prepared.stack, d, prepared.layout, prepared.penalty)
     z, y, d = (_partialled(values, prepared) for values in (z, y, d))
     noise = None if noise is None else _partialled(noise, prepared)
     numbers = second_stage(z, noise, y, d, truth, level)
     clear = numbers.clear & accurate.ravel() & np.isfinite(y).all(axis=1)
+    if not prepared.as_is:
+        clear &= np.array([not _repeats(sample.W, sample.D) for sample in samples])
     return [_row(numbers, i, level) if ok else None for i, ok in enumerate(clear)]
+
+
+def _repeats(W: FloatArray, d: FloatArray) -> bool:
+    """Whether one instrument is, but for rounding, an affine function of the treatment."""
+    w, d = W - W.mean(axis=0), d - d.mean()
+    shares = (w.T @ d) ** 2 / ((w**2).sum(axis=0) * (d @ d))
+    return not bool((shares < 1 - ODD).all())
 
 
 def _sorted(columns: list[FloatArray], S: int, prepared: _Prepared) -> FloatArray:
@@ -210,11 +222,10 @@ def _sorted(columns: list[FloatArray], S: int, prepared: _Prepared) -> FloatArra
 def _partialled(values: FloatArray, prepared: _Prepared) -> FloatArray:
     """Residuals of (S, T, n) on the covariates, as (S T, n)."""
     S, T, n = values.shape
-    c = prepared.stack.c
-    if c == 1:
+    exog = prepared.stack.controls
+    if exog.shape[2] == 1:
         left = values - values.mean(axis=2, keepdims=True)
     else:
-        exog = prepared.stack.base[:, :, :c]
         left = values - ((values @ exog) @ prepared.inverse) @ np.swapaxes(exog, 1, 2)
     return np.asarray(left.reshape(S * T, n))
 

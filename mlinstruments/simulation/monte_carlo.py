@@ -25,6 +25,8 @@ from .rows import NUMBERS, TEXTS, Row
 # A task should last this long, so that handing it out costs little; and a part of a checkpoint is
 # written this often, so that little is lost.
 TASK_SECONDS, PART_SECONDS = 0.2, 5.0
+# Replications drawn together are fitted in several tasks where they would take longer than this.
+PIECE_SECONDS = 2.0
 # Tasks a worker should get at least, so that all finish at about the same time.
 TASKS_PER_WORKER = 4
 
@@ -194,8 +196,9 @@ def _chunks(
     if not at_once:
         return 1, at_once
     try:
-        sample = design.draw(np.random.default_rng(replication_seed(root, 0, DATA)))
-        return batched.chunk_size(sample), at_once
+        seeds = (replication_seed(root, i, DATA) for i in (0, 1))
+        one, two = (design.draw(np.random.default_rng(seed)) for seed in seeds)
+        return batched.chunk_size(one, two), at_once
     except Exception:  # the run will record it
         return 1, frozenset()
 
@@ -252,19 +255,37 @@ def _left(plan: Plan, replications: int, finished: set[int]) -> list[list[int]]:
 
 
 def _results(plan: Plan, left: list[list[int]], n_jobs: int | None) -> Iterator[list[Row]]:
-    """Rows of batches of chunks as they finish; the first ones say how long one takes."""
-    for first in left[:2]:
-        begun = time.perf_counter()
-        yield run_batch(plan, [first])
-    if len(left) <= 2:
+    """Rows of tasks as they finish; the first two say how long others take."""
+    if not left:
         return
-    size = _batch_size(time.perf_counter() - begun, len(left) - 2, _workers(n_jobs))
-    batches = [left[start : start + size] for start in range(2, len(left), size)]
-    yield from parallel_stream(run_batch, batches, n_jobs, prefer="processes", shared=plan)
+    first = left[:2]
+    if len(plan.at_once) < len(plan.estimators):
+        first = [[i] for chunk in left[:2] for i in chunk][:2]
+    for some in first:
+        begun = time.perf_counter()
+        yield run_batch(plan, [some])
+    seconds = time.perf_counter() - begun
+    done = {i for some in first for i in some}
+    rest = [[i for i in chunk if i not in done] for chunk in left]
+    pieces, each = _pieces([chunk for chunk in rest if chunk], seconds, plan)
+    if not pieces:
+        return
+    size = _task_size(each, len(pieces), _workers(n_jobs))
+    tasks = [pieces[start : start + size] for start in range(0, len(pieces), size)]
+    yield from parallel_stream(run_batch, tasks, n_jobs, prefer="processes", shared=plan)
 
 
-def _batch_size(seconds: float, left: int, workers: int) -> int:
-    """Chunks a task: long enough to be worth handing out, short enough to share evenly."""
+def _pieces(chunks: list[list[int]], seconds: float, plan: Plan) -> tuple[list[list[int]], float]:
+    """Chunks cut where fits one by one would keep a worker long; and seconds of a piece."""
+    if len(plan.at_once) == len(plan.estimators):
+        return chunks, seconds
+    width = max(1, min(plan.chunk, math.floor(PIECE_SECONDS / max(seconds, 1e-6))))
+    pieces = [c[start : start + width] for c in chunks for start in range(0, len(c), width)]
+    return pieces, width * seconds
+
+
+def _task_size(seconds: float, left: int, workers: int) -> int:
+    """Pieces a task: long enough to be worth handing out, short enough to share evenly."""
     long_enough = math.ceil(TASK_SECONDS / max(seconds, 1e-6))
     return max(1, min(long_enough, math.ceil(left / (TASKS_PER_WORKER * workers))))
 

@@ -94,14 +94,14 @@ runner.PART_SECONDS = 0.05
 runner.batched.CHUNK_SAMPLES = 8
 
 def slow(sample):
-    time.sleep(0.02)
+    time.sleep(0.01)
     return {"estimate": float(sample.D.mean())}
 
 design = designs.many_weak(n=100, concentration=40, linear=True)
 ridge = MLIV(learner=Ridge(0.1), n_folds=2, random_state=None)
 estimators = {"2SLS": TSLS(), "ridge": ridge, "slow": slow}
 checkpoint = sys.argv[1] if sys.argv[1:] else None
-report = monte_carlo(design, estimators, 60, random_state=11, checkpoint=checkpoint)
+report = monte_carlo(design, estimators, 150, random_state=11, checkpoint=checkpoint)
 report.draws.to_parquet(sys.stdout.buffer)
 """
 
@@ -122,19 +122,19 @@ def test_a_killed_run_is_resumed_to_the_bit(tmp_path):
     os.kill(process.pid, signal.SIGKILL)
     assert process.wait(30) == -signal.SIGKILL
     kept = pd.read_parquet(folder)
-    assert 0 < len(kept) < 180
+    assert 0 < len(kept) < 450
     before = {path: path.stat().st_mtime_ns for path in folder.glob("part-*")}
-    (folder / f"{UNFINISHED}1-part-00000050-00000059.parquet").write_bytes(b"half a par")
+    (folder / f"{UNFINISHED}1-part-00000140-00000149.parquet").write_bytes(b"half a par")
     for place, arguments in ((out, []), (tmp_path / "resumed.parquet", [str(folder)])):
         with place.open("wb") as file:
             subprocess.run([sys.executable, str(script), *arguments], stdout=file, check=True)
     whole, resumed = pd.read_parquet(out), pd.read_parquet(tmp_path / "resumed.parquet")
-    assert len(whole) == 180
+    assert len(whole) == 450
     pd.testing.assert_frame_equal(whole, resumed, check_exact=True)
     # What was on the disk was not run again, and the half-written part is gone.
     assert {path: path.stat().st_mtime_ns for path in before} == before
     assert not list(folder.glob(f"{UNFINISHED}*"))
-    assert len(pd.read_parquet(folder)) == 180
+    assert len(pd.read_parquet(folder)) == 450
 
 
 def test_a_run_without_seed_goes_on_with_the_one_it_drew(tmp_path):
