@@ -88,6 +88,13 @@ def gmm(
 
     if spec.kind == "kernel":  # one bandwidth, that of 2SLS, for weights and covariance
         spec = kclass(data.y, data.X, data.D, instruments, spec, data.weights).spec
+    moments = data.n_exog + instruments.shape[1]
+    for clusters in spec.n_clusters:
+        if clusters < moments:  # the variance of the moments then has no inverse, but for rounding
+            raise InputError(
+                f"GMM with {moments} instruments and covariates needs as many clusters; there are"
+                f" {clusters}: fewer moments than clusters, or TSLS, whose weights need no inverse."
+            )
     X, of_x = unit_length(data.X)
     D, of_d = unit_length(data.D)
     words = _words(spec)

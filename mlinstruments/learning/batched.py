@@ -96,7 +96,7 @@ def dictionary_of(learner: Learner, W: FloatArray) -> tuple[FloatArray, float | 
         return None
     engine = learner.prepare(Features.numeric(W), np.ones((len(W), 1)), None)
     assert isinstance(engine, GramEngine)
-    return engine._dictionary, engine._penalty
+    return engine._bound.columns, engine._penalty
 
 
 @dataclass(frozen=True)
