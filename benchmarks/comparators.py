@@ -37,7 +37,7 @@ from mlinstruments.learning.folds import random_split
 from mlinstruments.simulation import designs
 
 OUTPUT = Path(__file__).parent / "output" / "comparators.csv"
-SEED, N, Q, DRAWS = 20261123, 500, 20, 1000
+SEED, N, Q, DRAWS = 20261123, 500, 20, 500
 CONCENTRATIONS = {"strong": 1000.0, "moderate": 100.0}
 LINEAR: dict[str, Callable[[int], Any]] = {
     "OLS": lambda _: OLS(),

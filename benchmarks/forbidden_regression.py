@@ -58,8 +58,8 @@ def judge(prediction: str, use: str, res: IVResults) -> dict[str, object]:
     return {"prediction": prediction, "use": use, "estimate": estimate, "covered": covered}
 
 
-def main(quick: bool = False, n_jobs: int = 2, replications: int = 200) -> pd.DataFrame:
-    """200 draws, or 2."""
+def main(quick: bool = False, n_jobs: int = 2, replications: int = 100) -> pd.DataFrame:
+    """100 draws, or 2."""
     tasks = range(2 if quick else replications)
     with joblib.parallel_config("loky", n_jobs=n_jobs):
         found = [row for rows in parallel_map(one_draw, tasks, progress=False) for row in rows]

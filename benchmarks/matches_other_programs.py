@@ -16,7 +16,7 @@ import pandas as pd
 from linearmodels.datasets import card
 from linearmodels.iv import IV2SLS, IVLIML
 
-from mlinstruments import LIML, MLIV, OLS, TSLS
+from mlinstruments import LIML, MLIV, OLS, TSLS, Fuller
 from mlinstruments._core.tables import Table
 
 SHORT = "lwage ~ 1 + exper + expersq + black + south + [educ ~ nearc2 + nearc4]"
@@ -27,7 +27,7 @@ WOMEN = "lwage ~ 1 + exper + expersq + [educ ~ motheduc + fatheduc]"
 SOURCES = {
     "ivreg2": "ivreg2: results of Stata's ivreg2 in github.com/restatr/ivreg2r,"
     " tests/stata-benchmarks/fixtures/card_overid_*.csv (at commit 8b92787) and"
-    " card_liml_overid_*.csv (1cdd02f).",
+    " card_liml_overid_*.csv, card_fuller1_overid_*.csv (1cdd02f).",
     "sensemakr": "sensemakr: R's iv.sensemakr, the example at"
     " carloscinelli.com/iv.sensemakr/reference/coef.iv.sensemakr.html.",
     "textbook": "textbook: Wooldridge, Introductory Econometrics, Examples 15.4 and 15.5.",
@@ -119,6 +119,13 @@ def published() -> Iterator[tuple[str, Row]]:
         ("LIML, robust", "std. error", liml.std_errors["educ"], 0.0430528805549854, MOST),
     )
     yield "ivreg2", ("LIML", "kappa", liml.kappa, 1.000605709462808, MOST)
+    fuller = Fuller().fit_formula(SHORT, data)
+    error = fuller.std_errors["educ"]
+    yield "ivreg2", ("Fuller, robust", "estimate", fuller.params["educ"], 0.2438039568760709, MOST)
+    yield "ivreg2", ("Fuller, robust", "std. error", error, 0.0414674755358928, MOST)
+    yield "ivreg2", ("Fuller", "kappa", fuller.kappa, 1.000272709129807, MOST)
+    j = TSLS().fit_formula(SHORT, data).overid.statistic
+    yield "ivreg2", ("2SLS, robust", "Hansen's J", j, 1.864712064638993, MOST)
     res = TSLS().fit_formula(FULL, data, cov_type="unadjusted", debiased=True)
     ((low, high),) = res.conf_int(method="ar").intervals
     yield "sensemakr", ("Card, all covariates", "estimate", res.params["educ"], 0.1315038, 7)

@@ -14,6 +14,7 @@ from .iv.pliv import PLIV
 from .iv.post_lasso import PostLassoIV, PostLassoResults
 from .iv.results import IVResults
 from .iv.sensitivity import exclusion_bounds
+from .iv.specification_tests import SpecificationTests, specification_tests
 from .iv.split_sample import SplitSampleIV
 from .preferences.choices import AllocationChoices, ChoiceData
 from .preferences.logit import PreferenceLogit
@@ -43,9 +44,11 @@ __all__ = [
     "PostLassoResults",
     "PreferenceLogit",
     "PreferenceResults",
+    "SpecificationTests",
     "SplitSampleIV",
     "compare",
     "exclusion_bounds",
     "explain_first_stage",
     "mte_weights",
+    "specification_tests",
 ]

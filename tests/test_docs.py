@@ -36,6 +36,8 @@ PAGES = {
     "sensitivity": 3,
     "matches": 2,
     "preferences": 5,
+    "simulation": 1,
+    "large_data": 1,
 }
 QUICK = ("benchmarks/matches_other_programs.py",)
 ROOMS = (

@@ -197,7 +197,7 @@ def factor_of_products(
         if not (left > 0).all():
             return None
         root, failed = lapack.dpotrf(centred / np.outer(left, left), lower=0, clean=1)
-        if failed or min(left.min(), lapack.dtrcon(root)[0]) < RECIPROCAL_CONDITION:
+        if failed or min(left.min(), 1 / np.linalg.cond(root, 1)) < RECIPROCAL_CONDITION:
             return None
         root = root * (left * units)
     factor = np.zeros((1 + len(present), len(shift)))

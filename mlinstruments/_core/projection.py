@@ -45,9 +45,10 @@ class Projector:
         """Prepare to project on regressors (n, p) under weights (n,)."""
         factor = triangular_factor([regressors])
         kept = independent_columns(factor)
-        r = linalg.qr(factor[:, kept], mode="r")[0][: len(kept)]
         combinations = np.zeros((regressors.shape[1], len(kept)))
-        combinations[kept] = linalg.solve_triangular(r, np.eye(len(kept)))
+        if len(kept):
+            r = linalg.qr(factor[:, kept], mode="r")[0][: len(kept)]
+            combinations[kept] = linalg.solve_triangular(r, np.eye(len(kept)))
         return cls(regressors, weights, np.sqrt(len(regressors)) * combinations)
 
     def on(self, rows: IntArray) -> Part:

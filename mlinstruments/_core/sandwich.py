@@ -304,8 +304,13 @@ def moment_meat(z: FloatArray, v: FloatArray, spec: CovarianceSpec, n_params: in
     if spec.kind == "unadjusted":
         product = np.asarray(np.kron(v.T @ v / n, z.T @ z), dtype=np.float64)
         return n / spec.df_resid(n, n_params) * product if spec.debiased else product
-    scores = (v[:, :, None] * z[:, None, :]).reshape(n, -1)
-    return meat(scores, spec, n_params)
+
+    def scores(rows: slice) -> FloatArray:
+        return np.asarray(
+            (v[rows, :, None] * z[rows, None, :]).reshape(-1, v.shape[1] * z.shape[1])
+        )
+
+    return meat_of_blocks(scores, n, spec, n_params)
 
 
 def _bartlett(scores: FloatArray, lags: int) -> FloatArray:

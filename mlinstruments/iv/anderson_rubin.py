@@ -6,7 +6,7 @@ variance; the statistic m(t)' S(t)^-1 m(t) is chi-squared with one degree for ea
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -72,7 +72,7 @@ class Moments:
 def moments(
     z: FloatArray,
     y: FloatArray,
-    D: FloatArray,
+    D: FloatArray | Sequence[FloatArray],
     spec: CovarianceSpec,
     n_exog: int,
     noise: FloatArray | None = None,
@@ -84,7 +84,7 @@ def moments(
     ----------
     z : array, shape (n, q)
     y : array, shape (n,)
-    D : array, shape (n, d)
+    D : array, shape (n, d), or its columns in a list
     spec : CovarianceSpec
     n_exog : int
         Covariates partialled out, for small-sample factors.
@@ -98,7 +98,7 @@ def moments(
     -------
     Moments
     """
-    variables = np.column_stack([y, D])
+    variables = np.column_stack([y, D] if isinstance(D, np.ndarray) else [y, *D])
     if spec.kind == "unadjusted":  # the classical test takes its variance under the alternative
         residual = variables - z @ least_squares(z, variables)
     else:
@@ -107,7 +107,7 @@ def moments(
     meat = moment_meat(z, residual, spec, n_params)
     if noise is not None:
         meat = meat + moment_meat(noise, residual, spec, n_params)
-    lengths = np.linalg.norm(variables, axis=0), np.linalg.norm(z, axis=0)
+    lengths = [np.sqrt(np.einsum("ij,ij->j", a, a)) for a in (variables, z)]  # no copy of the rows
     units = np.kron(*lengths) / np.sqrt(len(y))
     return from_sums(z.T @ variables, meat, units, spec, len(y), n_params, factor)
 

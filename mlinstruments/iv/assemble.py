@@ -85,6 +85,7 @@ def assemble(
             tuple(f"repeat {r}" for r in range(len(plan.splits))),
         ),
         weak=weak_reason(fits),
+        overid=None,
         direct_effects=_direct_effects(data, learned, spec),
         **settings,
     )
@@ -246,18 +247,19 @@ def first_stage(
     """Strength over repeats, and the table of repeats."""
     D = partialled(data.D, data)
     root = None if data.weights is None else np.sqrt(data.weights)
-    rows, folds, own = [], [], slice(data.n_exog, None)
+    rows, folds, joint, own = [], [], [], slice(data.n_exog, None)
     for r, (z, repeat) in enumerate(zip(learned.z, fits, strict=True)):
         few, fit, f = repeat.stage.partialled, repeat.fit, repeat.stage.first_stage_f()
         noise = None if learned.noise is None else root_weighted(learned.noise[r], data)
         found = None if fit is None else (fit.params[own], np.sqrt(np.diag(fit.cov))[own])
         rows += repeat_rows(r, data.endog, few, f, found, noise)
+        joint.append(repeat.stage.joint_strength(data.endog)[0])
         if splits[r].loo:  # a row says nothing of a slope
             continue
         z = root_weighted(z, data)
         for j, name in enumerate(data.endog):
             folds += strength.by_fold(z[:, j], D[:, j], root, splits[r].cell, r, name)
-    return gathered(rows, folds, data.endog, *_linear_strength(data, spec))
+    return gathered(rows, joint, folds, *_linear_strength(data, spec))
 
 
 def _linear_strength(data: IVData, spec: CovarianceSpec) -> tuple[list[float], int]:

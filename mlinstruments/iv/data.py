@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -52,9 +52,6 @@ class IVData:
         Which input rows survived the dropping of missing values; n of them.
     index : pandas Index
         Labels of all input rows.
-    factor : array, shape (at most p + d + q + 1, p + d + q + 1), or None
-        Few rows with the inner products of [X, D, W, y], where the checks have made them: without
-        weights, missing entries or categories.
     absorbed : FixedEffects, or None
         Groups whose effects are part of the model.
 
@@ -81,8 +78,10 @@ class IVData:
     cluster_names: tuple[str, ...]
     kept: BoolArray
     index: pd.Index
-    factor: FloatArray | None = None
     absorbed: FixedEffects | None = None
+    # Few rows with the inner products of [X, D, W, y], where the checks have made them: without
+    # weights, missing entries or categories. Not handed on to other rows by replace().
+    factor: FloatArray | None = field(default=None, init=False)
 
     @property
     def nobs(self) -> int:
@@ -334,7 +333,7 @@ def _build(
     dependent, instruments = pieces["dependent"], pieces["instruments"]
     weights, clusters = pieces.get("weights"), pieces.get("clusters")
     values = _compressed(instruments.values, instruments.categorical)
-    return IVData(
+    data = IVData(
         y=dependent.values[:, 0],
         D=pieces["endog"].values,
         X=pieces["exog"].values,
@@ -348,9 +347,10 @@ def _build(
         cluster_names=() if clusters is None else clusters.names,
         kept=kept,
         index=index,
-        factor=factor,
         absorbed=absorbed,
     )
+    object.__setattr__(data, "factor", factor)
+    return data
 
 
 def _compressed(values: FloatArray, categorical: BoolArray) -> FloatArray:

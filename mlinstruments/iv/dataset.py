@@ -265,8 +265,8 @@ def fit_job(job: Job, spec: CovarianceSpec, settings: dict[str, Any]) -> MLIVRes
     own_noise = noise if squares else None
     strengths, splits = gathered(
         repeat_rows(0, roles.endog, few, stage.first_stage_f(), estimates, own_noise),
+        [stage.joint_strength(roles.endog)[0]],
         _by_fold(made, lines, second.by_fold, roles.endog),
-        roles.endog,
         [float("nan")] * shape.d,
         len(roles.instruments),
     )
@@ -298,6 +298,7 @@ def fit_job(job: Job, spec: CovarianceSpec, settings: dict[str, Any]) -> MLIVRes
         splits=splits,
         folds=NOT_HELD,
         weak=weak,
+        overid=None,
         **settings,
     )
 

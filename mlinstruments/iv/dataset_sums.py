@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from mlinstruments._core.grams import BlockGrams, GramAccumulator
+from mlinstruments._core.grams import BlockGrams
 from mlinstruments._core.sandwich import CovarianceSpec
 from mlinstruments._core.typing import FloatArray, IntArray
 
@@ -89,17 +89,26 @@ def gram_sums(
         Rough locations of the columns.
     """
     m, weighted = reading.dictionary.width, reading.roles.weights is not None
-    collected = GramAccumulator(reading.cells.n, shift, scale)
+    n, k = reading.cells.n, 1 + len(shift)
+    products, rows = np.zeros((n, k, k)), np.zeros(n, dtype=np.int64)
     moments, tally = np.zeros((2, m)), Tally()
     for block in _blocks(pieces, reading, tally):
-        columns = np.empty((len(block.cell), len(shift)))
-        reading.dictionary.columns(block.values[reading.instruments].T, columns[:, :m])
-        columns[:, m:] = block.values[reading.others].T
-        collected.add([columns], block.cell, block.values[-1] if weighted else None)
+        columns = np.empty((k, len(block.cell)))
+        columns[0] = 1.0
+        reading.dictionary.fill(block.values[reading.instruments], columns[1 : m + 1])
+        columns[m + 1 :] = block.values[reading.others]
+        columns[1:] -= shift[:, None]
         if weighted:
-            columns[:, :m] -= shift[:m]
-            moments += columns[:, :m].sum(axis=0), (columns[:, :m] ** 2).sum(axis=0)
-    return GramSums(collected.result(), moments, tally)
+            shifted = columns[1 : m + 1]
+            moments += shifted.sum(axis=1), np.einsum("ij,ij->i", shifted, shifted)
+            columns *= np.sqrt(block.values[-1])
+        ends = np.searchsorted(block.cell, np.arange(n + 1))
+        for cell, (start, stop) in enumerate(pairwise(ends)):
+            own = columns[:, start:stop]
+            products[cell] += own @ own.T
+        rows += np.diff(ends)
+    unit = 1 / np.r_[1.0, scale]
+    return GramSums(BlockGrams(products * np.outer(unit, unit), rows, shift, scale), moments, tally)
 
 
 def _blocks(pieces: list[Piece], reading: Reading, tally: Tally) -> Iterator[Any]:
@@ -218,12 +227,13 @@ def score_sums(
 
 def _predict(block: Any, reading: Reading, predictor: Predictor) -> FloatArray:
     """[Instruments, noise] (d + e, rows), X not yet partialled out."""
-    columns = reading.dictionary.columns(block.values[reading.instruments].T)
+    columns = np.empty((reading.dictionary.width, len(block.cell)))
+    reading.dictionary.fill(block.values[reading.instruments], columns)
     fold = predictor.fold[block.cell]  # cells of a fold are neighbours, so rows are too
     out = np.empty((predictor.levels.shape[1], len(fold)))
     ends = np.searchsorted(fold, np.arange(len(predictor.levels) + 1))
     for k, (start, stop) in enumerate(pairwise(ends)):
-        out[:, start:stop] = (columns[start:stop] @ predictor.slopes[k]).T
+        out[:, start:stop] = predictor.slopes[k].T @ columns[:, start:stop]
         out[:, start:stop] += predictor.levels[k][:, None]
     return out
 

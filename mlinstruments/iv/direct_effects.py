@@ -117,10 +117,9 @@ def direct_effect_moments(
             f"bounds under direct effects are for at most {MOST_INSTRUMENTS} instruments; there are"
             f" {q}. Use their learned instrument: MLIV(...).fit(...)."
         )
-    variables = np.column_stack([d, z])
 
     def found(noise: FloatArray | None = None, factor: float = 1.0) -> Moments:
-        made = ar.moments(z, y, variables, spec, n_exog, noise, factor)
+        made = ar.moments(z, y, [d, z], spec, n_exog, noise, factor)
         # Residuals of instruments on themselves: zero, but for rounding.
         return _without_instruments_own(made) if spec.kind == "unadjusted" else made
 
@@ -131,7 +130,7 @@ def direct_effect_moments(
     weak = ""
     if learned and not float(z[:, 0] @ d) > 0:
         weak = "predictions do not rise with what they predict."
-    spread = np.sqrt((z**2).sum(axis=0) / n)
+    spread = np.sqrt(np.einsum("ij,ij->j", z, z) / n)
     fitted = _nowhere(q) if weak else line(z, y, d, spec, n_exog + 1)
     return DirectEffectMoments(names, fitted, pooled, corrected, spread, weak)
 
@@ -166,12 +165,13 @@ def line(
     """
     fitted = z @ least_squares(z, d)
     explained = float(fitted @ d)
-    both = np.column_stack([y, z])
-    effects = (fitted @ both) / explained
-    residuals = both - np.outer(d, effects)
+    residuals = np.column_stack([y, z])  # for now the variables themselves; made in place
+    effects = (fitted @ residuals) / explained
+    for column, effect in zip(residuals.T, effects, strict=True):
+        column -= effect * d
     residuals[:, 1:] *= -1.0
     variance = moment_meat(fitted[:, None], residuals, spec, n_params) / explained**2
-    units = np.linalg.norm(residuals, axis=0)
+    units = np.sqrt(np.einsum("ij,ij->j", residuals, residuals))
     variance = nearest_psd((variance + variance.T) / 2, np.where(units > 0, units, 1.0))
     return DirectEffectLine(float(effects[0]), -effects[1:], variance)
 

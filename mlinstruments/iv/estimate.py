@@ -13,13 +13,16 @@ from functools import cached_property
 import numpy as np
 
 from mlinstruments._core.factor import transposed_blocks, triangular_factor
+from mlinstruments._core.hypotheses import TestResult
 from mlinstruments._core.sandwich import CovarianceSpec, cluster_ways, nearest_psd
 from mlinstruments._core.typing import FloatArray
 
 from . import anderson_rubin as ar
 from . import strength
+from .joint_strength import FirstStages, JointStrength, contracted, joint_strength
 from .reduced import Coefficients, Partialled, Reduced, solve
 from .score_sums import Combinations, ScoreSums
+from .specification import over_identification
 
 
 @dataclass(frozen=True)
@@ -138,17 +141,43 @@ class SecondStage:
         factor = data.n / spec.df_resid(data.n, data.p + data.q) if spec.debiased else 1.0
         return np.asarray(factor * np.kron(left.T @ left / data.n, squares))
 
+    @cached_property
+    def _first_stage_meat(self) -> FloatArray | None:
+        """Meat of all first stages (d q, d q); None for ``unadjusted``."""
+        if self.sums.spec.kind == "unadjusted":
+            return None
+        return self.sums.first_stage_meat(self.reduced.p + self.reduced.q)
+
     def first_stage_f(self) -> list[float]:
         """Robust F of the instruments for each endogenous regressor."""
         data, few, spec = self.reduced, self.partialled, self.sums.spec
-        n_params = data.p + data.q
-        meats: Sequence[FloatArray | None] = [None] * data.d
-        if spec.kind != "unadjusted":
-            meats = self.sums.first_stage_meats(n_params)
-        return [
-            strength.f_statistic(few.z, few.v[:, 1 + j], meat, spec, data.n, n_params)
-            for j, meat in enumerate(meats)
-        ]
+        n_params, meat, found = data.p + data.q, self._first_stage_meat, []
+        for j, d in enumerate(few.v.T[1:]):
+            block = slice(j * data.q, (j + 1) * data.q)
+            own = None if meat is None else meat[block, block]
+            found.append(strength.f_statistic(few.z, d, own, spec, data.n, n_params))
+        return found
+
+    def joint_strength(self, endog: tuple[str, ...]) -> tuple[JointStrength, float]:
+        """Strength of all instruments together, and the effective F."""
+        data, few = self.reduced, self.partialled
+        stage = FirstStages(few.z, few.v[:, 1:], self._first_stage_meat, data.n, data.p)
+        return joint_strength(stage, self.sums.spec, endog)
+
+    def over_identification(self) -> TestResult | None:
+        """Whether all instruments imply the same coefficients; None where they must."""
+        data, c = self.reduced, self.coefficients
+        if c is None or data.q <= data.d:
+            return None
+        blocks = np.concatenate([[1.0], -c.params[data.p :]])
+        few, spec = self.partialled, self.sums.spec
+        e = few.v @ blocks
+        if spec.kind == "unadjusted":
+            factor = data.n / (data.n - data.p - data.q) if spec.debiased else 1.0
+            S = factor * float(e @ e) / data.n * few.z.T @ few.z
+        else:
+            S = contracted(self.sums.moment_meat(data.p + data.q), blocks)
+        return over_identification(few.z, few.v, S)
 
 
 def second_stage(

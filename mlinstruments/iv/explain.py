@@ -31,6 +31,7 @@ from .explain_probe import (
 )
 from .mliv import MLIV
 from .partition import LOO, make_splits
+from .same_call import read_inputs
 
 # Rows on which folds are compared with each other.
 COMMON_ROWS = 1_000
@@ -188,7 +189,7 @@ def explain_first_stage(
     _check_model(model)
     check_count(n_permutations, "n_permutations", 1)
     learner = as_learner(model.learner)
-    found = _read(data, weights, clusters, learner.takes_missing)
+    found = read_inputs(data, weights, clusters, learner.takes_missing)
     j = _position(regressor, found.endog)
     columns = _columns(groups, found.instruments)
     seeds = spawn_seeds(model.random_state, model.n_repeats)
@@ -238,18 +239,6 @@ def _check_model(model: Any) -> None:
         )
     if model.n_folds == LOO:
         raise InputError("n_folds='loo' leaves no folds to explain: give n_folds a number.")
-
-
-def _read(data: tuple[Any, ...], weights: Any, clusters: Any, takes_missing: bool) -> IVData:
-    by_formula = len(data) == 2 and isinstance(data[0], str)
-    if not by_formula and len(data) != 4:
-        raise InputError(
-            "after the model give dependent, exog, endog, instruments as to fit(), or formula, data"
-            f" as to fit_formula(); got {len(data)} inputs."
-        )
-    read: Any = IVData.from_formula if by_formula else IVData.from_arrays
-    found: IVData = read(*data, weights, clusters, takes_missing)
-    return found
 
 
 def _first_split(

@@ -10,6 +10,7 @@ import pandas as pd
 from mlinstruments._core.typing import FloatArray
 
 from . import strength
+from .joint_strength import JointStrength, median_joint
 from .reduced import Partialled
 from .strength import FirstStage
 
@@ -59,8 +60,8 @@ def repeat_rows(
 
 def gathered(
     rows: list[dict[str, Any]],
+    joint: list[JointStrength],
     by_fold: list[dict[str, object]],
-    endog: tuple[str, ...],
     linear: list[float],
     q: int,
 ) -> tuple[FirstStage, pd.DataFrame]:
@@ -70,15 +71,17 @@ def gathered(
     ----------
     rows : list
         From :func:`repeat_rows`, all repeats in turn.
+    joint : list of JointStrength
+        Of every repeat.
     by_fold : list
         Rows of the table of folds.
-    endog : tuple of str
     linear : list of float
-        F of the linear first stage for each of ``endog``.
+        F of the linear first stage for each endogenous regressor.
     q : int
         Its instruments.
     """
     table = pd.DataFrame(rows)
+    endog = joint[0].conditional_f.index
     medians = table.groupby("endog", sort=False)[
         ["f", "partial_r2", "calibration", "reliability"]
     ].median()
@@ -91,6 +94,7 @@ def gathered(
         linear_f=pd.Series(linear, endog, name="linear_f"),
         n_instruments=q,
         by_fold=pd.DataFrame(by_fold, columns=strength.BY_FOLD),
+        joint=median_joint(joint, rises=table.groupby("repeat")["calibration"].min() > 0),
     )
     return strengths, table
 

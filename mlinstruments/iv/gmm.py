@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from scipy import stats
 
 from mlinstruments._core.arrays import check_count
 from mlinstruments._core.exceptions import InputError
@@ -63,12 +65,19 @@ class GMM(Comparator):
                 " TSLS, whose standard errors take both."
             )
         instruments = numeric_instruments(data)
-        fit = gmm(data, instruments, spec, self.steps)
-        return over_identified(data, fit, "GMM", "linear", instruments)
+        fit, minimum = gmm(data, instruments, spec, self.steps)
+        found = over_identified(data, fit, "GMM", "linear", instruments)
+        if found.overid is None or self.steps == 1:
+            return found
+        # From the second step on GMM minimises its own J, weighted as it weights.
+        pvalue = float(stats.chi2.sf(minimum, found.overid.df))
+        return replace(found, overid=replace(found.overid, statistic=minimum, pvalue=pvalue))
 
 
-def gmm(data: IVData, instruments: FloatArray, spec: CovarianceSpec, steps: int) -> LinearFit:
-    """GMM with instruments (n, q), by linearmodels, on columns of unit length.
+def gmm(
+    data: IVData, instruments: FloatArray, spec: CovarianceSpec, steps: int
+) -> tuple[LinearFit, float]:
+    """GMM with instruments (n, q), by linearmodels, on columns of unit length; and its J.
 
     Raises
     ------
@@ -79,6 +88,13 @@ def gmm(data: IVData, instruments: FloatArray, spec: CovarianceSpec, steps: int)
 
     if spec.kind == "kernel":  # one bandwidth, that of 2SLS, for weights and covariance
         spec = kclass(data.y, data.X, data.D, instruments, spec, data.weights).spec
+    moments = data.n_exog + instruments.shape[1]
+    for clusters in spec.n_clusters:
+        if clusters < moments:  # the variance of the moments then has no inverse, but for rounding
+            raise InputError(
+                f"GMM with {moments} instruments and covariates needs as many clusters; there are"
+                f" {clusters}: fewer moments than clusters, or TSLS, whose weights need no inverse."
+            )
     X, of_x = unit_length(data.X)
     D, of_d = unit_length(data.D)
     words = _words(spec)
@@ -105,7 +121,8 @@ def gmm(data: IVData, instruments: FloatArray, spec: CovarianceSpec, steps: int)
     lengths = np.concatenate([of_x, of_d])
     params = np.asarray(found.params, dtype=np.float64) / lengths
     resids = data.y - np.hstack([data.X, data.D]) @ params
-    return LinearFit(params, cov / np.outer(lengths, lengths), resids, float("nan"), spec)
+    cov = cov / np.outer(lengths, lengths)
+    return LinearFit(params, cov, resids, float("nan"), spec), float(found.j_stat.stat)
 
 
 def _words(spec: CovarianceSpec) -> dict[str, Any]:

@@ -20,8 +20,10 @@ from mlinstruments._core.typing import FloatArray
 
 from .anderson_rubin import Moments
 from .ar_kinds import ARKind, chosen_kind
+from .diagnostics import Diagnostics, diagnostics
 from .direct_effects import DirectEffectLine, DirectEffectMoments
 from .fixed_effects import Absorbed
+from .joint_strength import JointStrength
 from .orthogonal import OrthogonalMoments
 from .strength import FirstStage, tf_interval
 from .summary import (
@@ -31,6 +33,7 @@ from .summary import (
     ar_facts,
     coefficient_columns,
     coefficient_rows,
+    overid_fact,
     sample_facts,
     strength_facts,
 )
@@ -83,6 +86,9 @@ class IVResults(Printed):
         How the first stage was fitted, in words; empty for OLS.
     weak : str
         Empty, or why no estimate is given.
+    overid : TestResult, optional
+        Hansen's J test that all instruments are valid (Sargan's with ``cov_type="unadjusted"``),
+        with more instruments than endogenous regressors.
     direct_effects : DirectEffectMoments, optional
         What :func:`mlinstruments.exclusion_bounds` needs, where it is kept.
 
@@ -117,6 +123,7 @@ class IVResults(Printed):
     kappa: float
     learner: str
     weak: str
+    overid: TestResult | None
     direct_effects: DirectEffectMoments | None = field(default=None, kw_only=True)
     _learned: ClassVar[bool] = False
 
@@ -306,6 +313,8 @@ class IVResults(Printed):
             facts.append(("First stage", self.learner))
         if self.first_stage is not None:
             facts += strength_facts(self.first_stage, self._learned)
+        if self.overid is not None:
+            facts.append(overid_fact(self.overid))
         return facts + self._ar_facts()
 
     @property
@@ -322,6 +331,31 @@ class IVResults(Printed):
 
     def _notes(self) -> tuple[str, ...]:
         return (f"No estimate: {self.weak}",) if self.weak else ()
+
+    def diagnostics(self) -> Diagnostics:
+        """Strength, set and tests in one table, with what each means and what to do.
+
+        Returns
+        -------
+        Diagnostics
+            Prints as a table; ``to_frame()`` has the meanings and the advice.
+
+        Raises
+        ------
+        InputError
+            Of OLS, which uses no instruments.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from mlinstruments import TSLS
+        >>> rng = np.random.default_rng(0)
+        >>> z, u = rng.normal(size=(2, 1000))
+        >>> res = TSLS().fit(z + 2 * u, np.ones(1000), z + u, z)
+        >>> res.diagnostics().to_frame()["verdict"].to_dict()
+        {'First-stage F': 'fine', 'Rank test': 'fine', 'AR set length': 'fine'}
+        """
+        return diagnostics(self)
 
     def plot(self, ax: Any = None) -> Any:
         """Estimates with Wald and Anderson-Rubin intervals (needs the ``plot`` extra).
@@ -410,6 +444,8 @@ class IVResults(Printed):
         parts: tuple[type[Any], ...] = (
             Absorbed,
             FirstStage,
+            JointStrength,
+            TestResult,
             ARKind,
             Moments,
             OrthogonalMoments,

@@ -10,8 +10,9 @@ from sklearn.base import BaseEstimator
 
 from mlinstruments._core.exceptions import InputError
 from mlinstruments._core.factor import triangular_factor
+from mlinstruments._core.hypotheses import TestResult
 from mlinstruments._core.linalg import dependent_columns
-from mlinstruments._core.sandwich import CovarianceSpec, covariance_spec
+from mlinstruments._core.sandwich import CovarianceSpec, covariance_spec, moment_meat
 from mlinstruments._core.typing import FloatArray
 
 from . import anderson_rubin as ar
@@ -20,8 +21,10 @@ from .ar_kinds import ARKind
 from .data import IVData
 from .estimate import LinearFit, Variables, second_stage
 from .fixed_effects import Absorbed, check_options
+from .joint_strength import FirstStages, JointStrength, joint_strength
 from .learn import partialled
 from .results import IVResults
+from .specification import over_identification
 from .strength import FirstStage
 
 
@@ -127,6 +130,19 @@ def _spec(
     return spec
 
 
+def read_inputs(data: tuple[Any, ...], weights: Any, clusters: Any, takes_missing: bool) -> IVData:
+    """The four inputs of ``fit``, or the two of ``fit_formula``, that stand after a model."""
+    by_formula = len(data) == 2 and isinstance(data[0], str)
+    if not by_formula and len(data) != 4:
+        raise InputError(
+            "after the model give dependent, exog, endog, instruments as to fit(), or formula, data"
+            f" as to fit_formula(); got {len(data)} inputs."
+        )
+    read: Any = IVData.from_formula if by_formula else IVData.from_arrays
+    found: IVData = read(*data, weights, clusters, takes_missing)
+    return found
+
+
 def numeric_instruments(data: IVData) -> FloatArray:
     """Independent columns of instruments (n, q), categories as indicators; at least as many as D.
 
@@ -164,9 +180,10 @@ def kclass_results(
     variables = Variables(data.y, [data.X], data.D, instruments, data.weights)
     found = second_stage(variables, spec, kappa, variables.reduce(factor), fuller=fuller)
     z, D = found.partialled.z, found.partialled.v[:, 1:]
-    first = _first_stage(found.first_stage_f(), z, D, data)
+    first = _first_stage(found.first_stage_f(), z, D, found.joint_strength(data.endog))
     kinds = (ARKind("instruments", (found.moments(),)),)
-    return results(data, found.fit(), method, "linear", kinds, first)
+    overid = found.over_identification()
+    return results(data, found.fit(), method, "linear", kinds, first, overid)
 
 
 def over_identified(
@@ -182,32 +199,41 @@ def over_identified(
     y, D = partialled(data.y, data), partialled(data.D, data)
     moments = ar.moments(z, y, D, fit.spec, data.n_exog)
     first = linear_strength(z, D, data, fit.spec)
-    return results(data, fit, method, learner, (ARKind(kind, (moments,)),), first)
+    overid = None
+    if z.shape[1] > D.shape[1]:
+        e = y - D @ fit.params[data.n_exog :]
+        S = moment_meat(z, e[:, None], fit.spec, data.n_exog + z.shape[1])
+        overid = over_identification(z, np.column_stack([y, D]), S)
+    return results(data, fit, method, learner, (ARKind(kind, (moments,)),), first, overid)
 
 
 def linear_strength(z: FloatArray, D: FloatArray, data: IVData, spec: CovarianceSpec) -> FirstStage:
     """Strength of instruments (n, q) taken linearly, covariates and weights partialled out."""
     f = [strength.robust_f(z, d, spec, data.n_exog) for d in D.T]
-    return _first_stage(f, z, D, data)
+    stage = FirstStages.of_rows(z, D, spec, data.n_exog)
+    return _first_stage(f, z, D, joint_strength(stage, spec, data.endog))
 
 
-def _first_stage(f: list[float], z: FloatArray, D: FloatArray, data: IVData) -> FirstStage:
+def _first_stage(
+    f: list[float], z: FloatArray, D: FloatArray, together: tuple[JointStrength, float]
+) -> FirstStage:
     """Of rows (or few rows with their inner products) of instruments and endogenous regressors."""
+    joint, effective = together
 
     def series(values: list[float], name: str) -> pd.Series:
-        return pd.Series(values, data.endog, name=name)
+        return pd.Series(values, joint.conditional_f.index, name=name)
 
     missing = [float("nan")] * len(f)
-    exact = len(f) == 1 and z.shape[1] == 1
     return FirstStage(
         f=series(f, "f"),
-        effective_f=series(f if exact else missing, "effective_f"),
+        effective_f=series([effective] * len(f), "effective_f"),
         partial_r2=series([strength.partial_r2(z, d) for d in D.T], "partial_r2"),
         calibration=series(missing, "calibration"),
         reliability=series(missing, "reliability"),
         linear_f=series(f, "linear_f"),
         n_instruments=z.shape[1],
         by_fold=pd.DataFrame(columns=strength.BY_FOLD),
+        joint=joint,
     )
 
 
@@ -218,6 +244,7 @@ def results(
     learner: str,
     kinds: tuple[ARKind, ...],
     first: FirstStage | None,
+    overid: TestResult | None = None,
 ) -> IVResults:
     """A fit with the names and labels of its data."""
     return IVResults(
@@ -241,4 +268,5 @@ def results(
         kappa=fit.kappa,
         learner=learner,
         weak="",
+        overid=overid,
     )

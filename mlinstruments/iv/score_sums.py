@@ -151,7 +151,7 @@ class ScoreSums:
         weights: FloatArray | None,
         noise: Sequence[FloatArray],
     ) -> list[FloatArray]:
-        """Of the fit; of the moments, outcome first; of the noises; of each first stage."""
+        """Of the fit; of the moments, outcome first; of the noises; of all first stages."""
         c = self._combinations
         basis, v, z = (made[part] for part in c.parts)
         surprises = v[1:] - c.on_z.T @ z
@@ -159,7 +159,8 @@ class ScoreSums:
             v, surprises = v * weights, surprises * weights
         moments = [(v[:, None] * one[None]).reshape(-1, v.shape[1]) for one in (z, *noise)]
         basis *= weighted  # in place: nobody else needs it
-        return [basis, *moments, *(z * surprise for surprise in surprises)]
+        first = (surprises[:, None] * z[None]).reshape(-1, z.shape[1])
+        return [basis, *moments, first]
 
     def fit_meat(self, n_params: int) -> FloatArray:
         """Variance of the summed scores of the basis (k, k)."""
@@ -173,6 +174,6 @@ class ScoreSums:
         """The same for each noise in place of the instruments."""
         return [meat.result(n_params) for meat in self._meats[2 : 2 + self._n_noise]]
 
-    def first_stage_meats(self, n_params: int) -> list[FloatArray]:
-        """Variance of instruments times first-stage residuals (q, q), for each of D."""
-        return [meat.result(n_params) for meat in self._meats[2 + self._n_noise :]]
+    def first_stage_meat(self, n_params: int) -> FloatArray:
+        """Variance of the summed products of instruments and first-stage residuals (d q, d q)."""
+        return self._meats[2 + self._n_noise].result(n_params)

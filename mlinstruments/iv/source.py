@@ -21,7 +21,7 @@ from mlinstruments._core.typing import AnyArray, FloatArray
 from .formula import unknown_column
 
 # Rows decoded at a time, and rows worked on at a time: a dictionary of them stays in the cache.
-BATCH, BLOCK = 65_536, 4_096
+BATCH, BLOCK = 65_536, 8_192
 # Row groups that the sample is taken from, and rows in all.
 SAMPLED_PIECES, SAMPLED_ROWS = 32, 20_000
 
@@ -250,15 +250,14 @@ def read_blocks(
     ):
         batch = batch.slice(0, left)
         left -= batch.num_rows
-        for start in range(0, batch.num_rows, BLOCK):
-            yield _block(batch.slice(start, BLOCK), roles, cells, draws, tally)
+        yield from _blocks(batch, roles, cells, draws, tally)
         if left == 0:
             return
 
 
-def _block(
+def _blocks(
     batch: Any, roles: Roles, cells: Cells, draws: np.random.Generator, tally: Tally
-) -> Block:
+) -> Iterator[Block]:
     n = batch.num_rows
     tally.rows += n
     label, complete = None, None
@@ -280,14 +279,17 @@ def _block(
             f"{roles.weights!r} (weights) must be positive; it holds {columns[-1].min():g}."
             " Analytic weights are inverse variances up to scale: drop rows without weight."
         )
-    order = np.argsort(cell, kind="stable")
-    if complete is not None and not complete.all():
+    if complete is not None:
         tally.dropped += int((~complete).sum())
-        order = order[complete[order]]
-    values = np.empty((len(columns), len(order)))
-    for row, column in zip(values, columns, strict=True):
-        np.take(column, order, out=row)
-    return Block(values, cell[order], None if label is None else label[order])
+    for start in range(0, n, BLOCK):
+        rows = slice(start, start + BLOCK)
+        order = np.argsort(cell[rows], kind="stable")
+        if complete is not None:
+            order = order[complete[rows][order]]
+        values = np.empty((len(columns), len(order)))
+        for row, column in zip(values, columns, strict=True):
+            np.take(column[rows], order, out=row)
+        yield Block(values, cell[rows][order], None if label is None else label[rows][order])
 
 
 def _complete(columns: list[FloatArray], roles: Roles, complete: Any, tally: Tally) -> Any:

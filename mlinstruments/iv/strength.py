@@ -15,6 +15,8 @@ from mlinstruments._core.linalg import dependent_columns, least_squares, residua
 from mlinstruments._core.sandwich import CovarianceSpec, meat, meat_of_blocks, nearest_psd
 from mlinstruments._core.typing import FloatArray, IntArray
 
+from .joint_strength import JointStrength
+
 
 @dataclass(frozen=True)
 class FirstStage:
@@ -28,7 +30,9 @@ class FirstStage:
         predictions are noise, however large their square. With one learned instrument this is also
         the effective F of Montiel Olea and Pflueger (2013).
     effective_f : Series
-        The same number with one endogenous regressor and one instrument, otherwise missing.
+        Effective F of Montiel Olea and Pflueger, an F that bounds the bias of 2SLS whatever the
+        covariance; ``joint.effective_critical`` holds its critical values. The same number as ``f``
+        with one (learned) instrument; missing with several endogenous regressors.
     partial_r2 : Series
         Share of the treatment's variance, given covariates, that the instruments explain.
     calibration : Series
@@ -44,6 +48,8 @@ class FirstStage:
         How many columns that linear first stage has.
     by_fold : DataFrame
         One row for each repeat, fold and endogenous regressor: rows, slope, F.
+    joint : JointStrength
+        Of all (learned) instruments together: Cragg-Donald, Kleibergen-Paap, conditional F.
     learner_weights : DataFrame
         For a stack of learners, one row for each repeat, fold, endogenous regressor and training
         part, one column for each learner: convex weights. Empty otherwise.
@@ -57,12 +63,14 @@ class FirstStage:
     linear_f: pd.Series
     n_instruments: int
     by_fold: pd.DataFrame
+    joint: JointStrength
     learner_weights: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     def to_frame(self) -> pd.DataFrame:
         """The measures side by side, one row for each endogenous regressor."""
         columns = ["f", "effective_f", "partial_r2", "calibration", "reliability", "linear_f"]
         frame = pd.DataFrame({name: getattr(self, name) for name in columns})
+        frame.insert(1, "conditional_f", self.joint.conditional_f)
         frame["q_times_linear_f"] = self.n_instruments * self.linear_f
         return frame
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
+from mlinstruments._core.hypotheses import TestResult
 from mlinstruments._core.tables import number
 
 from .confidence_set import ConfidenceSet
@@ -73,18 +74,37 @@ def learning_facts(
 
 
 def strength_facts(first: FirstStage, learned: bool) -> list[Fact]:
-    """First-stage F; for learned instruments beside q x F of the linear first stage."""
+    """First-stage F; for learned instruments beside q x F of the linear first stage.
+
+    Beside several instruments the effective F, beside several treatments the conditional ones.
+    """
     facts = []
     for name, f in first.f.items():
         which = f" ({name})" if len(first.f) > 1 else ""
         linear = float(first.linear_f[name])
         beside = _beside(linear, first.n_instruments) if learned and np.isfinite(linear) else ""
         facts.append((f"First-stage F{which}", number(f, 2) + beside))
+        if which:
+            given = number(float(first.joint.conditional_f[name]), 2)
+            facts.append((f"Conditional F{which}", f"{given}   (given the others)"))
+    if len(first.f) == 1 and first.n_instruments > 1 and not learned:
+        facts.append(("Effective F", _effective(first)))
     return facts
+
+
+def _effective(first: FirstStage) -> str:
+    critical = number(float(first.joint.effective_critical[0.10]), 2)
+    found = number(float(first.effective_f.iloc[0]), 2)
+    return f"{found}   (above {critical}: 2SLS bias under 10% of the worst case)"
 
 
 def _beside(linear: float, q: int) -> str:
     return f"   (linear first stage: q x F = {q} x {number(linear, 2)} = {number(q * linear, 2)})"
+
+
+def overid_fact(test: TestResult) -> Fact:
+    """Hansen's J with its p-value."""
+    return "J test", f"{number(test.statistic, 2)}   (chi2({test.df}), p = {number(test.pvalue)})"
 
 
 def ar_facts(found: ConfidenceSet | Mapping[str, ConfidenceSet]) -> list[Fact]:

@@ -19,7 +19,7 @@ from mlinstruments._core.typing import BoolArray, FloatArray, IntArray
 from .base import Learner
 from .features import Features
 from .folds import Split
-from .gram import PENALTIES, GramEngine
+from .gram import OLS, PENALTIES, GramEngine, Ridge, Series
 from .ridge_path import FEW_COLUMNS, path_errors
 from .split_blocks import blocks_of
 
@@ -90,10 +90,13 @@ def _slices(sizes: IntArray) -> tuple[slice, ...]:
 def dictionary_of(learner: Learner, W: FloatArray) -> tuple[FloatArray, float | None] | None:
     """A linear learner's dictionary (n, m) of instruments (n, q), and its penalty.
 
-    None for learners that are not ridge on a dictionary.
+    None for learners that are not ridge on standardised columns.
     """
+    if type(learner) not in (Ridge, OLS, Series):
+        return None
     engine = learner.prepare(Features.numeric(W), np.ones((len(W), 1)), None)
-    return (engine._bound.columns, engine._penalty) if isinstance(engine, GramEngine) else None
+    assert isinstance(engine, GramEngine)
+    return engine._bound.columns, engine._penalty
 
 
 @dataclass(frozen=True)

@@ -24,8 +24,8 @@ class Kernel:
     """Ridge regression with a Gaussian kernel of the instruments, approximated by few features.
 
     Instruments are standardised, categories enter as indicators. The kernel is
-    exp(-|w - w'|^2 / (2 s^2)) with bandwidth s; ridge on the features, with one scale for all of
-    them, approximates kernel ridge regression that is linear in the covariates.
+    ``exp(-|w - w'|^2 / (2 s^2))`` with bandwidth s; ridge on the features, with one scale for all
+    of them, approximates kernel ridge regression that is linear in the covariates.
 
     Parameters
     ----------

@@ -8,12 +8,15 @@ from typing import Protocol
 
 import numpy as np
 
-from mlinstruments._core.typing import FloatArray, IntArray
+from mlinstruments._core.typing import FloatArray
 
 from .features import Features
+from .spline import Spline
 
 # A column with at most this many distinct values gets an indicator for each instead of a spline.
 FEW_VALUES = 8
+# Rows evaluated at a time, so that they stay in a core's cache.
+BLOCK = 2048
 
 
 def series_dictionary(features: Features, knots: int, pair_columns: int) -> FloatArray:
@@ -77,21 +80,23 @@ class SeriesDictionary:
         products = sum(a.width * b.width for a, b in combinations(self.pairs, 2))
         return sum(basis.width for basis in self.mains) + products
 
-    def columns(self, values: FloatArray, out: FloatArray | None = None) -> FloatArray:
-        """The functions of W = ``values`` (n, q), shape (n, m); written to ``out`` if given."""
-        out = np.empty((len(values), self.width)) if out is None else out
+    def columns(self, values: FloatArray) -> FloatArray:
+        """The functions of W = ``values`` (n, q), shape (n, m)."""
+        return _in_blocks(self, values)
+
+    def fill(self, values: FloatArray, out: FloatArray) -> None:
+        """Write the functions of W = ``values`` (q, rows) to ``out`` (m, rows)."""
         at = 0
-        for basis, column in zip(self.mains, values.T, strict=True):
-            basis.fill(column, out[:, at : at + basis.width])
+        for basis, row in zip(self.mains, values, strict=True):
+            basis.fill(row, out[at : at + basis.width])
             at += basis.width
-        singles = [np.empty((len(values), basis.width)) for basis in self.pairs]
-        for basis, column, single in zip(self.pairs, values.T, singles, strict=False):
-            basis.fill(column, single)
+        singles = [np.empty((basis.width, values.shape[1])) for basis in self.pairs]
+        for basis, row, single in zip(self.pairs, values, singles, strict=False):
+            basis.fill(row, single)
         for a, b in combinations(singles, 2):
-            for single in a.T:
-                np.multiply(single[:, None], b, out=out[:, at : at + b.shape[1]])
-                at += b.shape[1]
-        return out
+            for single in a:
+                np.multiply(single, b, out=out[at : at + len(b)])
+                at += len(b)
 
 
 @dataclass(frozen=True)
@@ -106,12 +111,40 @@ class Untransformed:
 
     width: int
 
-    def columns(self, values: FloatArray, out: FloatArray | None = None) -> FloatArray:
-        """``values`` (n, q); written to ``out`` if given."""
-        if out is None:
-            return values
+    def columns(self, values: FloatArray) -> FloatArray:
+        """``values`` (n, q)."""
+        return values
+
+    def fill(self, values: FloatArray, out: FloatArray) -> None:
+        """Write ``values`` (q, rows) to ``out`` (q, rows)."""
         out[:] = values
-        return out
+
+
+class Dictionary(Protocol):
+    """Functions of W that are fixed."""
+
+    @property
+    def width(self) -> int:
+        """How many there are."""
+        ...
+
+    def columns(self, values: FloatArray) -> FloatArray:
+        """The functions of W = ``values`` (n, q), shape (n, m)."""
+        ...
+
+    def fill(self, values: FloatArray, out: FloatArray) -> None:
+        """Write the functions of W = ``values`` (q, rows) to ``out`` (m, rows)."""
+        ...
+
+
+def _in_blocks(dictionary: Dictionary, values: FloatArray) -> FloatArray:
+    out = np.empty((len(values), dictionary.width))
+    buffer = np.empty((dictionary.width, min(BLOCK, len(values))))
+    for start in range(0, len(values), BLOCK):
+        rows = values[start : start + BLOCK]
+        dictionary.fill(np.ascontiguousarray(rows.T), buffer[:, : len(rows)])
+        out[start : start + BLOCK] = buffer[:, : len(rows)].T
+    return out
 
 
 class ColumnBasis(Protocol):
@@ -123,7 +156,7 @@ class ColumnBasis(Protocol):
         ...
 
     def fill(self, values: FloatArray, out: FloatArray) -> None:
-        """Write the functions of ``values`` (n,) to ``out`` (n, width)."""
+        """Write the functions of ``values`` (rows,) to ``out`` (width, rows)."""
         ...
 
 
@@ -139,8 +172,8 @@ class Indicators:
         return len(self.values)
 
     def fill(self, values: FloatArray, out: FloatArray) -> None:
-        """Write the functions of ``values`` (n,) to ``out`` (n, width)."""
-        np.equal(values[:, None], self.values, out=out, casting="unsafe")
+        """Write the functions of ``values`` (rows,) to ``out`` (width, rows)."""
+        np.equal(values, self.values[:, None], out=out, casting="unsafe")
 
 
 @dataclass(frozen=True)
@@ -156,65 +189,9 @@ class Line:
         return 1
 
     def fill(self, values: FloatArray, out: FloatArray) -> None:
-        """Write the functions of ``values`` (n,) to ``out`` (n, 1)."""
-        out[:, 0] = (values - self.mean) / self.deviation
-
-
-@dataclass(frozen=True)
-class Spline:
-    """B-splines, constant outside the outermost places; the last is left out, as they sum to one.
-
-    Parameters
-    ----------
-    knots : array, shape (places + 2 degree,)
-        The places, and as many as the degree before and after them.
-    degree : int
-
-    References
-    ----------
-    de Boor (1978), "A Practical Guide to Splines".
-    """
-
-    knots: FloatArray
-    degree: int
-
-    @classmethod
-    def at(cls, places: FloatArray, degree: int) -> Spline:
-        """With knots at increasing ``places``, continued on either side in steps like the last."""
-        steps = np.arange(1, degree + 1)
-        before = places[0] - steps[::-1] * (places[1] - places[0])
-        after = places[-1] + steps * (places[-1] - places[-2])
-        return cls(np.concatenate([before, places, after]), degree)
-
-    @property
-    def width(self) -> int:
-        """How many there are."""
-        return len(self.knots) - self.degree - 2
-
-    def fill(self, values: FloatArray, out: FloatArray) -> None:
-        """Write the functions of ``values`` (n,) to ``out`` (n, width)."""
-        knots, degree = self.knots, self.degree
-        x = np.clip(values, knots[degree], knots[-degree - 1])
-        piece = np.searchsorted(knots[degree + 1 : -degree - 1], x, side="right")
-        nonzero = self._nonzero(x, piece + degree)
-        out[:] = 0.0
-        for r, value in enumerate(nonzero):
-            inside = slice(None) if r < degree else piece + r < self.width
-            out[np.arange(len(x))[inside], (piece + r)[inside]] = value[inside]
-
-    def _nonzero(self, x: FloatArray, interval: IntArray) -> list[FloatArray]:
-        """The degree + 1 functions not 0 at x (n,), by the recursion of Cox and de Boor."""
-        left = [x - self.knots[interval - j] for j in range(self.degree)]
-        right = [self.knots[interval + 1 + j] - x for j in range(self.degree)]
-        found = [np.ones_like(x)]
-        for j in range(1, self.degree + 1):
-            saved, higher = np.zeros_like(x), []
-            for r in range(j):
-                share = found[r] / (right[r] + left[j - 1 - r])
-                higher.append(saved + right[r] * share)
-                saved = left[j - 1 - r] * share
-            found = [*higher, saved]
-        return found
+        """Write the functions of ``values`` (rows,) to ``out`` (1, rows)."""
+        np.subtract(values, self.mean, out=out[0])
+        out /= self.deviation
 
 
 def _basis(features: Features, column: int, knots: int, degree: int) -> ColumnBasis:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import sys
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -105,7 +106,18 @@ def _from_records(records: Any, source: str) -> pd.DataFrame:
                 f"{source}, row {row}: expected a dictionary of column names and values; got"
                 f" {shown(record)}."
             )
-    return pd.DataFrame(list(records))
+    try:
+        return pd.DataFrame(list(records))
+    except OverflowError:  # old pandas, where a whole number is too large for a double
+        row, name, value = next(
+            (row, name, value)
+            for row, record in enumerate(records)
+            for name, value in record.items()
+            if isinstance(value, int) and abs(value) > sys.float_info.max
+        )
+        raise InputError(
+            f"{source}, row {row}: {name} must be a number; got {shown(value)}."
+        ) from None
 
 
 def _column(column: Any) -> Any:

@@ -36,7 +36,7 @@ CHUNK_DOUBLES, CHUNK_SAMPLES, CHUNK_HELD = 1 << 20, 32, 128
 
 def takes(estimator: Any) -> bool:
     """Whether an estimator is an MLIV this path knows in full."""
-    if type(estimator) is not MLIV:
+    if type(estimator) is not MLIV or not isinstance(estimator.n_folds, int):
         return False
     given, default = estimator.get_params(deep=False), MLIV().get_params(deep=False)
     if any(given[name] != default[name] for name in given if name not in FREE):
@@ -195,8 +195,9 @@ def _rows(prepared: _Prepared, samples: list[Any], truth: float, level: float) -
     S = len(prepared.stack.phi)
     y, d = (_sorted([getattr(sample, name) for sample in samples], S, prepared) for name in "yD")
     z, noise, accurate = predict_stack(prepared.stack, d, prepared.layout, prepared.penalty)
-    z, y, d = (_partialled(values, prepared) for values in (z, y, d))
-    noise = None if noise is None else _partialled(noise, prepared)
+    y, d = _partialled(y, prepared), _partialled(d, prepared)
+    z = _partialled(z, prepared, centred=True)
+    noise = None if noise is None else _partialled(noise, prepared, centred=True)
     numbers = second_stage(z, noise, y, d, truth, level)
     clear = numbers.clear & accurate.ravel() & np.isfinite(y).all(axis=1)
     if not prepared.as_is:
@@ -215,16 +216,19 @@ def _sorted(columns: list[FloatArray], S: int, prepared: _Prepared) -> FloatArra
     """Columns (n,) as (S, T, n) in sorted order: S samples of one, or T of one sample."""
     order = prepared.layout.order
     stacked = np.stack(columns)
-    stacked = stacked[:, order] if order.ndim == 1 else np.take_along_axis(stacked, order, axis=1)
+    if order.ndim == 1:
+        stacked = stacked.take(order, axis=1)
+    else:
+        stacked = np.take_along_axis(stacked, order, axis=1)
     return stacked.reshape(S, len(columns) // S, -1)
 
 
-def _partialled(values: FloatArray, prepared: _Prepared) -> FloatArray:
+def _partialled(values: FloatArray, prepared: _Prepared, centred: bool = False) -> FloatArray:
     """Residuals of (S, T, n) on the covariates, as (S T, n)."""
     S, T, n = values.shape
-    exog = prepared.stack.controls
+    exog, left = prepared.stack.controls, values
     if exog.shape[2] == 1:
-        left = values - values.mean(axis=2, keepdims=True)
+        left = values if centred else values - values.mean(axis=2, keepdims=True)
     else:
         left = values - ((values @ exog) @ prepared.inverse) @ np.swapaxes(exog, 1, 2)
     return np.asarray(left.reshape(S * T, n))

@@ -255,16 +255,21 @@ def _left(plan: Plan, replications: int, finished: set[int]) -> list[list[int]]:
 
 
 def _results(plan: Plan, left: list[list[int]], n_jobs: int | None) -> Iterator[list[Row]]:
-    """Rows of tasks as they finish; the first two replications say how long one takes."""
-    todo = [i for chunk in left for i in chunk]
-    for i in todo[:2]:
-        begun = time.perf_counter()
-        yield run_batch(plan, [[i]])
-    if len(todo) <= 2:
+    """Rows of tasks as they finish; the first two say how long others take."""
+    if not left:
         return
+    first = left[:2]
+    if len(plan.at_once) < len(plan.estimators):
+        first = [[i] for chunk in left[:2] for i in chunk][:2]
+    for some in first:
+        begun = time.perf_counter()
+        yield run_batch(plan, [some])
     seconds = time.perf_counter() - begun
-    rest = [[i for i in chunk if i not in todo[:2]] for chunk in left]
+    done = {i for some in first for i in some}
+    rest = [[i for i in chunk if i not in done] for chunk in left]
     pieces, each = _pieces([chunk for chunk in rest if chunk], seconds, plan)
+    if not pieces:
+        return
     size = _task_size(each, len(pieces), _workers(n_jobs))
     tasks = [pieces[start : start + size] for start in range(0, len(pieces), size)]
     yield from parallel_stream(run_batch, tasks, n_jobs, prefer="processes", shared=plan)
@@ -273,7 +278,7 @@ def _results(plan: Plan, left: list[list[int]], n_jobs: int | None) -> Iterator[
 def _pieces(chunks: list[list[int]], seconds: float, plan: Plan) -> tuple[list[list[int]], float]:
     """Chunks cut where fits one by one would keep a worker long; and seconds of a piece."""
     if len(plan.at_once) == len(plan.estimators):
-        return chunks, seconds  # a whole chunk was fitted to get one of its replications
+        return chunks, seconds
     width = max(1, min(plan.chunk, math.floor(PIECE_SECONDS / max(seconds, 1e-6))))
     pieces = [c[start : start + width] for c in chunks for start in range(0, len(c), width)]
     return pieces, width * seconds

@@ -72,8 +72,8 @@ def second_stage(
     truth : float
     level : float
     """
-    yy, yd, dd, zz = y * y, y * d, d * d, z * z
-    zy, zd = np.einsum("rn,rn->r", z, y), np.einsum("rn,rn->r", z, d)
+    yy, yd, dd, zz, product = y * y, y * d, d * d, z * z, z * d
+    zy, zd = np.einsum("rn,rn->r", z, y), product.sum(axis=1)
     length = zz.sum(axis=1)
     # Variances of the sums of z y, z d and their covariance.
     s_yy, s_yd, s_dd = (np.einsum("rn,rn->r", zz, v) for v in (yy, yd, dd))
@@ -84,7 +84,7 @@ def second_stage(
         exact = meat > CANCELLED * (s_yy + estimate**2 * s_dd)
         std_error = np.sqrt(meat) / np.abs(zd)
         # Scores z (d - slope z) of the first stage.
-        cubes, fourth = np.einsum("rn,rn,rn->r", zz, z, d), np.einsum("rn,rn->r", zz, zz)
+        cubes, fourth = np.einsum("rn,rn->r", zz, product), np.einsum("rn,rn->r", zz, zz)
         first = s_dd - 2 * slope * cubes + slope**2 * fourth
         exact &= first > CANCELLED * s_dd
         f = zd**2 / first

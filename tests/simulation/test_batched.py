@@ -69,8 +69,9 @@ def agree(fast, slow):
     assert (fast.draws["ar_set"].str.count(";") == slow.draws["ar_set"].str.count(";")).all()
 
 
-@pytest.mark.parametrize("random_state", [3, None], ids=["one split", "own splits"])
-@pytest.mark.parametrize("split_half", [True, False], ids=["halves", "whole"])
+@pytest.mark.parametrize(
+    ("split_half", "random_state"), [(True, 3), (False, None)], ids=["halves", "whole"]
+)
 @pytest.mark.parametrize("learner", LEARNERS)
 @pytest.mark.parametrize("name", DESIGNS)
 def test_every_number_is_the_loops(
@@ -187,10 +188,13 @@ def test_odd_samples_end_as_in_a_loop(name, one_by_one):
         MLIV("ridge", orthogonal=True),
         MLIV("ridge", interact_controls=True),
         MLIV("nothing"),
+        MLIV("kernel"),
+        MLIV("lasso"),
+        MLIV("ols", n_folds="loo"),
         type("Mine", (MLIV,), {})("ridge"),
         len,
     ],
-    ids=range(11),
+    ids=range(14),
 )
 def test_other_estimators_are_fitted_one_by_one(estimator):
     assert not batched.takes(estimator)

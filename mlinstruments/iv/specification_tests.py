@@ -1,0 +1,210 @@
+"""The tests of a model with learned instruments, from its data: one call, one table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mlinstruments._core.arrays import check_count
+from mlinstruments._core.exceptions import InputError
+from mlinstruments._core.hypotheses import TestResult
+from mlinstruments._core.linalg import least_squares
+from mlinstruments._core.parallel import spawn_seeds
+from mlinstruments._core.sandwich import CovarianceSpec, covariance_spec
+from mlinstruments._core.tables import Printed, Table
+from mlinstruments._core.typing import FloatArray
+
+from .data import IVData
+from .diagnostics import FINE, LOOK, Diagnostic, Diagnostics, of_test
+from .learn import partialled, root_weighted
+from .mliv import MLIV
+from .mliv_results import MLIVResults
+from .same_call import numeric_instruments, read_inputs
+from .specification import contrast, curvature, curved_terms
+
+NO_CONTRAST = TestResult(float("nan"), float("nan"), 0, "both estimates have one limit")
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class SpecificationTests(Printed):
+    """A fit, and tests of what it assumes.
+
+    Parameters
+    ----------
+    results : MLIVResults
+    hausman : TestResult
+        That MLIV and 2SLS with the same instruments have one limit. Missing where there is no
+        estimate, where instruments have missing values, or where the two are the same.
+    curvature : TestResult
+        That the learned instrument is unrelated to squares and products of the covariates, given
+        the covariates. Missing where covariates have none.
+    placebo : DataFrame
+        First-stage F of every endogenous regressor (columns) with the rows of the instruments
+        permuted (rows); empty where none were asked for.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from mlinstruments import MLIV, specification_tests
+    >>> rng = np.random.default_rng(0)
+    >>> w, x, u = rng.normal(size=(3, 500))
+    >>> d = w + np.cos(2 * w) + x + u
+    >>> data = (d + x + u, np.column_stack([np.ones(500), x]), d, w)
+    >>> found = specification_tests(MLIV(learner="series"), *data)
+    >>> bool(found.hausman.pvalue > 0.05), bool(found.curvature.pvalue > 0.05)
+    (True, True)
+    """
+
+    results: MLIVResults
+    hausman: TestResult
+    curvature: TestResult
+    placebo: pd.DataFrame
+
+    @property
+    def diagnostics(self) -> Diagnostics:
+        """The diagnostics of the fit, then these tests."""
+        rows = [
+            of_test(
+                "Hausman",
+                self.hausman,
+                "whether MLIV and 2SLS with the same instruments estimate one thing.",
+                "E[U | W] = 0 fails, so that curved functions of the instruments are not excluded,"
+                " or effects differ and are weighted differently: report both.",
+            ),
+            of_test(
+                "Curved covariates",
+                self.curvature,
+                "whether the learned instrument moves with squares and products of covariates.",
+                "Then a bend of the outcome in the covariates, left out of the model, would pass"
+                " for an effect: add such terms to exog, or compare covariates='recentred'.",
+            ),
+            *self._placebo_rows(),
+        ]
+        before = self.results.diagnostics()
+        return Diagnostics(before.title, (*before.rows, *rows))
+
+    def _placebo_rows(self) -> list[Diagnostic]:
+        rows = []
+        for name, placebo in self.placebo.items():
+            own = float(self.results.first_stage.f[name])  # type: ignore[union-attr]
+            pvalue = (1 + int((placebo >= own).sum())) / (1 + len(placebo))
+            rows.append(
+                Diagnostic(
+                    "Placebo F" + (f" ({name})" if self.placebo.shape[1] > 1 else ""),
+                    float(placebo.mean()),
+                    pvalue,
+                    FINE if pvalue <= max(0.05, 1 / (1 + len(placebo))) else LOOK,
+                    f"mean F in {len(placebo)} permutations of the instruments' rows; the p-value"
+                    " is how often they reach the F of the fit.",
+                    f"Chance finds instruments for {name} as strong as these.",
+                )
+            )
+        return rows
+
+    @property
+    def summary(self) -> Table:
+        """All diagnostics in one table."""
+        return self.diagnostics.summary
+
+
+def specification_tests(
+    model: MLIV,
+    *data: Any,
+    weights: Any = None,
+    clusters: Any = None,
+    cov_type: str | None = None,
+    debiased: bool = False,
+    bandwidth: int | None = None,
+    folds: Any = None,
+    n_permutations: int = 0,
+) -> SpecificationTests:
+    """Fit a model and test what it assumes.
+
+    Parameters
+    ----------
+    model : MLIV
+    *data
+        What ``model.fit`` is given, in its order, or a formula and a data frame as for
+        ``model.fit_formula``.
+    weights, clusters, cov_type, debiased, bandwidth, folds
+        As in :meth:`MLIV.fit`.
+    n_permutations : int
+        Fits with the rows of the instruments permuted, for a placebo; each costs what the fit does.
+
+    Returns
+    -------
+    SpecificationTests
+        Holds the fit; prints all diagnostics in one table.
+
+    Raises
+    ------
+    InputError
+        Where the data cannot be used, or the model is no MLIV.
+
+    Notes
+    -----
+    **Hausman**: MLIV less 2SLS with the instruments as they are, over the variance of the
+    difference from the influence of every row (or cluster) on both. A rejection says that
+    E[U | W] = 0 fails or that effects vary. **Curved covariates**: the Wald test of squares and
+    products of the covariates (thirty at most) in the regression of the learned instrument on the
+    covariates and these, a RESET test of the instrument. **Placebo**: the learned F where the
+    instruments are unrelated to everything; it should be near 1, and is 0 where predictions fall as
+    the treatment rises. Repeats enter the first two through the averaged instrument.
+
+    References
+    ----------
+    Hausman (1978), doi:10.2307/1913827; Ramsey (1969), doi:10.1111/j.2517-6161.1969.tb00796.x.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from mlinstruments import MLIV, specification_tests
+    >>> rng = np.random.default_rng(0)
+    >>> w, u = rng.normal(size=(2, 400))
+    >>> d = w + u
+    >>> model = MLIV(learner="ols")
+    >>> found = specification_tests(model, d + u, np.ones(400), d, w, n_permutations=3)
+    >>> found.placebo.shape, bool((found.placebo["endog"] < 10).all())
+    ((3, 1), True)
+    """
+    if not isinstance(model, MLIV):
+        raise InputError(f"specification_tests needs an MLIV; got {type(model).__name__}.")
+    check_count(n_permutations, "n_permutations", 0)
+    learner = model._check_settings()
+    read = read_inputs(data, weights, clusters, learner.takes_missing)
+    spec = covariance_spec(cov_type, debiased, bandwidth, read.clusters)
+    res = model._fit(read, learner, spec, folds)
+    z = np.asarray(res.instrument, dtype=float).reshape(len(read.kept), -1)[read.kept]
+    placebo = []
+    rng = np.random.default_rng(spawn_seeds(model.random_state, model.n_repeats + 1)[-1])
+    for _ in range(n_permutations):
+        shuffled = replace(read.W, values=read.W.values[rng.permutation(read.nobs)])
+        fit = model._fit(replace(read, W=shuffled), learner, spec, folds)
+        assert fit.first_stage is not None
+        placebo.append(fit.first_stage.f)
+    table = pd.DataFrame([list(f) for f in placebo], columns=list(read.endog) if placebo else [])
+    hausman = _hausman(read, z, spec, res.weak)
+    return SpecificationTests(res, hausman, _curvature(read, z, spec), table)
+
+
+def _hausman(data: IVData, z: FloatArray, spec: CovarianceSpec, weak: str) -> TestResult:
+    """The contrast of IV with learned instruments z (n, d) and 2SLS."""
+    if weak or data.W.has_missing:
+        return NO_CONTRAST
+    Z = partialled(numeric_instruments(data), data)
+    y, D = partialled(data.y, data), partialled(data.D, data)
+    pairs, estimates = [], []
+    for one in (root_weighted(z, data), Z @ least_squares(Z, D)):
+        tau = np.linalg.solve(one.T @ D, one.T @ y)
+        pairs.append((one, y - D @ tau))
+        estimates.append(tau)
+    difference = estimates[0] - estimates[1]
+    return contrast(difference, *pairs, D, spec, data.n_exog + data.n_endog)
+
+
+def _curvature(data: IVData, z: FloatArray, spec: CovarianceSpec) -> TestResult:
+    terms = partialled(curved_terms(data.X), data)
+    return curvature(root_weighted(z, data), terms, spec, data.n_exog)
