@@ -16,6 +16,7 @@ from .iv.results import IVResults
 from .iv.sensitivity import exclusion_bounds
 from .iv.specification_tests import SpecificationTests, specification_tests
 from .iv.split_sample import SplitSampleIV
+from .iv.weak_instrument_tests import WeakInstrumentTests, weak_instrument_tests
 from .preferences.choices import AllocationChoices, ChoiceData
 from .preferences.logit import PreferenceLogit
 from .preferences.results import PreferenceResults
@@ -46,9 +47,11 @@ __all__ = [
     "PreferenceResults",
     "SpecificationTests",
     "SplitSampleIV",
+    "WeakInstrumentTests",
     "compare",
     "exclusion_bounds",
     "explain_first_stage",
     "mte_weights",
     "specification_tests",
+    "weak_instrument_tests",
 ]

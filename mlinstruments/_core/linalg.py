@@ -168,6 +168,8 @@ def least_squares(columns: FloatArray, values: FloatArray) -> FloatArray:
     >>> least_squares(np.array([[1e12, 0.0], [0.0, 1e-12]]), np.array([1.0, 1.0]))
     array([1.e-12, 1.e+12])
     """
+    if values.size == 0:  # LAPACK takes no problem without a right-hand side
+        return np.zeros((columns.shape[1], *values.shape[1:]))
     scaled, lengths = unit_length(columns)
     found = linalg.lstsq(scaled, values, cond=SINGULAR_TOLERANCE)[0]
     return np.asarray((found.T / lengths).T)

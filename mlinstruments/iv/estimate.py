@@ -173,7 +173,7 @@ class SecondStage:
         few, spec = self.partialled, self.sums.spec
         e = few.v @ blocks
         if spec.kind == "unadjusted":
-            factor = data.n / (data.n - data.p - data.q) if spec.debiased else 1.0
+            factor = data.n / spec.df_resid(data.n, data.p + data.q) if spec.debiased else 1.0
             S = factor * float(e @ e) / data.n * few.z.T @ few.z
         else:
             S = contracted(self.sums.moment_meat(data.p + data.q), blocks)

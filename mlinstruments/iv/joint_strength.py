@@ -112,7 +112,7 @@ class _Orthonormal:
     factor: float
 
     @classmethod
-    def of(cls, stage: FirstStages, debiased: bool) -> _Orthonormal:
+    def of(cls, stage: FirstStages, spec: CovarianceSpec) -> _Orthonormal:
         z, lengths = unit_length(stage.z)
         D, sizes = unit_length(stage.D)
         _, s, V = np.linalg.svd(z, full_matrices=False)
@@ -125,7 +125,7 @@ class _Orthonormal:
             both = np.kron(np.diag(1 / sizes), turn)
             meat = both.T @ meat @ both
         n, n_params = stage.n, stage.n_exog + int(kept.sum())
-        factor = 1 / (n - n_params) if debiased else 1 / n
+        factor = 1 / (spec.df_resid(n, n_params) if spec.debiased else n)
         return cls(products, rest.T @ rest, meat, factor)
 
     def variance(self, b: FloatArray) -> FloatArray:
@@ -171,9 +171,9 @@ def joint_strength(
     doi:10.1016/j.jeconom.2015.06.004; Montiel Olea, Pflueger (2013),
     doi:10.1080/00401706.2013.806694.
     """
-    own = _Orthonormal.of(stage, spec.debiased)
+    own = _Orthonormal.of(stage, spec)
     q, d = own.products.shape
-    df_resid = stage.n - stage.n_exog - q
+    df_resid = spec.df_resid(stage.n, stage.n_exog + q)
     identified = 0 < d <= q and df_resid > 0
     found = _rank_statistic(own) if identified else 0.0
     least = _cragg_donald(own) * df_resid if identified else 0.0

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator
 
-from mlinstruments._core.exceptions import InputError
+from mlinstruments._core.exceptions import InputError, MissingExtraError
 from mlinstruments._core.factor import triangular_factor
 from mlinstruments._core.hypotheses import TestResult
 from mlinstruments._core.linalg import dependent_columns
@@ -130,7 +130,9 @@ def _spec(
     return spec
 
 
-def read_inputs(data: tuple[Any, ...], weights: Any, clusters: Any, takes_missing: bool) -> IVData:
+def read_inputs(
+    data: tuple[Any, ...], weights: Any, clusters: Any, takes_missing: bool, absorb: Any = None
+) -> IVData:
     """The four inputs of ``fit``, or the two of ``fit_formula``, that stand after a model."""
     by_formula = len(data) == 2 and isinstance(data[0], str)
     if not by_formula and len(data) != 4:
@@ -139,8 +141,17 @@ def read_inputs(data: tuple[Any, ...], weights: Any, clusters: Any, takes_missin
             f" as to fit_formula(); got {len(data)} inputs."
         )
     read: Any = IVData.from_formula if by_formula else IVData.from_arrays
-    found: IVData = read(*data, weights, clusters, takes_missing)
+    found: IVData = read(*data, weights, clusters, takes_missing, absorb=absorb)
     return found
+
+
+def ivmodels_tests() -> Any:
+    """The tests of the package ivmodels, an extra."""
+    try:
+        from ivmodels import tests
+    except ImportError as error:
+        raise MissingExtraError("ivmodels", "ivmodels") from error
+    return tests
 
 
 def numeric_instruments(data: IVData) -> FloatArray:

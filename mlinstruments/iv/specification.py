@@ -94,7 +94,7 @@ def contrast(
     if spec.kind == "unadjusted":
         e = second[1]
         ones = np.ones(len(e))
-        factor = len(e) / (len(e) - n_params) if spec.debiased else 1.0
+        factor = len(e) / spec.df_resid(len(e), n_params) if spec.debiased else 1.0
         each = [influence(z, D, ones) for z, _ in (first, second)]
         gap = each[0] - each[1]
         own, variance = (factor * float(e @ e) / len(e) * v.T @ v for v in (each[1], gap))

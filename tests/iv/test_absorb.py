@@ -11,7 +11,7 @@ from linearmodels.iv import IV2SLS, IVLIML, AbsorbingLS
 from sklearn.tree import DecisionTreeRegressor
 
 import mlinstruments
-from mlinstruments import LIML, MLIV, OLS, TSLS, Fuller, MLIVResults
+from mlinstruments import LIML, MLIV, OLS, TSLS, Fuller, MLIVResults, specification_tests
 from mlinstruments._core.exceptions import InputError, SingletonWarning
 from mlinstruments.learning import OLS as OLSLearner
 from mlinstruments.learning import (
@@ -77,6 +77,15 @@ COVARIANCES = {
 }
 
 
+def assert_equally_strong(found, expected, tolerance):
+    one, other = found.first_stage.joint, expected.first_stage.joint
+    for measure in ("cragg_donald", "kleibergen_paap"):
+        assert getattr(one, measure) == pytest.approx(getattr(other, measure), rel=tolerance)
+    np.testing.assert_allclose(one.conditional_f, other.conditional_f, rtol=tolerance)
+    effective = [r.first_stage.effective_f for r in (found, expected)]
+    np.testing.assert_allclose(*effective, rtol=tolerance)
+
+
 def assert_equal(found, expected, tolerance, kinds, d):
     names = ["x", *D.columns[:d]]
     np.testing.assert_allclose(found.params[names], expected.params[names], rtol=tolerance)
@@ -90,6 +99,7 @@ def assert_equal(found, expected, tolerance, kinds, d):
         one, other = (getattr(r.first_stage, measure) for r in (found, expected))
         np.testing.assert_allclose(one, other, rtol=10 * tolerance)
     assert found.first_stage.n_instruments == expected.first_stage.n_instruments
+    assert_equally_strong(found, expected, 10 * tolerance)
     for kind in kinds:
         tests = [r.anderson_rubin(0.5, ar=kind) for r in (found, expected)]
         assert tests[0].statistic == pytest.approx(tests[1].statistic, rel=100 * tolerance)
@@ -159,6 +169,30 @@ def test_comparators_are_those_of_linearmodels_with_dummies(
     errors = np.sqrt(np.diag(expected.cov.loc[names, names]))
     np.testing.assert_allclose(found.std_errors, errors, rtol=SOLVE)
     assert found.df_resid == expected.df_resid
+
+
+@pytest.mark.parametrize("covariance", COVARIANCES)
+@pytest.mark.parametrize("ways", WAYS)
+def test_strength_and_over_identification_are_those_with_dummies(ways, covariance):
+    options = {**COVARIANCES[covariance], "debiased": True}
+    found = TSLS().fit(Y, X, D, W, absorb=WAYS[ways], **options)
+    expected = TSLS().fit(Y, dummies(ways), D, W, **options)
+    assert_equally_strong(found, expected, SOLVE)
+    assert found.overid.statistic == pytest.approx(expected.overid.statistic, rel=SOLVE)
+    assert found.overid.df == expected.overid.df == 1
+
+
+@pytest.mark.parametrize("debiased", [False, True], ids=["large", "debiased"])
+@pytest.mark.parametrize("covariance", ["unadjusted", "robust", "clustered"])
+@pytest.mark.parametrize("ways", WAYS)
+def test_the_hausman_contrast_is_that_with_dummies(ways, covariance, debiased):
+    options = {**COVARIANCES[covariance], "debiased": debiased}
+    options |= {} if covariance == "clustered" else {"folds": FOLDS}
+    model = MLIV(Series(0.1, knots=4, interactions=False), n_folds=3)
+    found = specification_tests(model, Y, X, D, W, absorb=WAYS[ways], **options)
+    expected = specification_tests(model, Y, dummies(ways), D, W, **options)
+    assert found.hausman.statistic == pytest.approx(expected.hausman.statistic, rel=1e-6)
+    assert found.hausman.df == expected.hausman.df == 2
 
 
 @pytest.mark.parametrize("debiased", [False, True])

@@ -108,7 +108,7 @@ def in_memory(path, roles, model, cov_type=None, debiased=False):
     learned = learn_instruments(data, data.D, plan)
     settings = {
         "learner": model.learner.label, "covariates": "linear", "n_folds": model.n_folds,
-        "n_repeats": 1, "control_variate": False,
+        "n_repeats": 1, "control_variate": False, "efficient": False,
     }  # fmt: skip
     return assemble(data, learned, plan, spec, settings, None)
 

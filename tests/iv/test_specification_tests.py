@@ -149,6 +149,8 @@ def test_what_it_refuses():
     design = DESIGNS[1]
     with pytest.raises(InputError, match="needs an MLIV; got TSLS"):
         specification_tests(TSLS(), *design.data)
+    with pytest.raises(InputError, match="efficient=False"):
+        specification_tests(MLIV(FAST, efficient=True), *design.data)
     with pytest.raises(InputError, match="got 3 inputs"):
         specification_tests(MODEL, *design.data[:3])
     with pytest.raises(InputError, match="n_permutations"):
