@@ -34,6 +34,7 @@ PAGES = {
     "forbidden_regression": 1,
     "instrument": 2,
     "sensitivity": 3,
+    "diagnostics": 3,
     "matches": 2,
     "preferences": 5,
     "simulation": 1,

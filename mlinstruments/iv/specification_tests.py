@@ -93,9 +93,10 @@ class SpecificationTests(Printed):
                 of_test(
                     "Residual prediction",
                     self.residual_prediction,
-                    "whether a forest in instruments and covariates predicts the residuals of 2SLS.",
-                    "Then no linear model with these instruments has E[U | W, X] = 0: add curved"
-                    " terms to exog, or take covariates='recentred', which does not rest on it.",
+                    "whether a forest in instruments and covariates predicts residuals of 2SLS.",
+                    "Then no linear model with these instruments has E[U | W, X] = 0: a bend in the"
+                    " covariates is left out (add it to exog, or take covariates='recentred'), or"
+                    " instruments act on the outcome directly.",
                 )
             )
         rows += self._placebo_rows()

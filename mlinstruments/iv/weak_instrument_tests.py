@@ -69,7 +69,7 @@ class WeakInstrumentTests(Printed):
         notes = (
             "LM and conditional LR take errors to be homoskedastic and independent, and have more"
             " power than Anderson-Rubin where that is so and instruments are many. LM may accept"
-            " values far from the estimate, where the likelihood is flat: prefer the conditional LR.",
+            " values far from the estimate, where the likelihood is flat: prefer conditional LR.",
         )
         return Table(
             f"Tests of {tested}: {self.results.dependent}",
@@ -121,7 +121,8 @@ def weak_instrument_tests(
     Raises
     ------
     InputError
-        Where the data or the value cannot be used.
+        Where the data or the value cannot be used, or instruments are as many as endogenous
+        regressors: then all three tests are one.
     MissingExtraError
         Without the package ivmodels (``pip install 'mlinstruments[ivmodels]'``).
 
@@ -149,6 +150,13 @@ def weak_instrument_tests(
     tests = ivmodels_tests()
     read = read_inputs(data, weights, clusters, takes_missing=False)
     tested = _tested(value, read.endog)
+    columns = _columns(read)
+    if columns.Z.shape[1] == len(tested):
+        raise InputError(
+            f"LM and conditional LR need more instruments than the {len(tested)} endogenous"
+            " regressors; with as many they are the Anderson-Rubin test: use"
+            " TSLS().fit(...).conf_int(method='ar')."
+        )
     spec = covariance_spec(cov_type, debiased, bandwidth, read.clusters)
     res = TSLS()._fit(read, spec)
     own = res.anderson_rubin(tested if len(tested) > 1 else tested[0])
@@ -157,7 +165,6 @@ def weak_instrument_tests(
         found = res.conf_int(level, method="ar")
         sets["ar"] = found if isinstance(found, dict) else {read.endog[0]: found}
     rows = {"ar": (own.statistic, own.pvalue)}
-    columns = _columns(read)
     for method, function in HOMOSKEDASTIC.items():
         statistic, pvalue = getattr(tests, f"{function}_test")(
             **columns.of(range(len(tested))), beta=columns.scaled(tested), fit_intercept=False

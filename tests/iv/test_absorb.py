@@ -178,7 +178,9 @@ def test_strength_and_over_identification_are_those_with_dummies(ways, covarianc
     found = TSLS().fit(Y, X, D, W, absorb=WAYS[ways], **options)
     expected = TSLS().fit(Y, dummies(ways), D, W, **options)
     assert_equally_strong(found, expected, SOLVE)
-    assert found.overid.statistic == pytest.approx(expected.overid.statistic, rel=SOLVE)
+    # Missing in both where the two-way variance of the moments is not positive definite.
+    statistic = pytest.approx(expected.overid.statistic, rel=SOLVE, nan_ok=True)
+    assert found.overid.statistic == statistic
     assert found.overid.df == expected.overid.df == 1
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from ivmodels.tests import residual_prediction_test
 from linearmodels.iv import IV2SLS
 from scipy import stats
 
@@ -105,6 +106,39 @@ def test_curvature_tells_instruments_that_move_with_bent_covariates():
     assert {test.df for test in apart} == {1}
     bent = [specification_tests(model, *data).curvature.pvalue for data in samples(10, bent=1.0)]
     assert max(bent) < 1e-3
+
+
+def test_residual_prediction_is_that_of_ivmodels():
+    y, X, D, W = (np.asarray(part, dtype=float) for part in DESIGNS[1].data)
+    for cov_type, robust in (("robust", True), ("unadjusted", False)):
+        found = specification_tests(
+            MODEL, *DESIGNS[1].data, cov_type=cov_type, n_residual_splits=3
+        ).residual_prediction
+        pvalues = [
+            residual_prediction_test(W, D, y, C=X, robust=robust, fit_intercept=False, seed=seed)[1]
+            for seed in range(3)
+        ]
+        assert found.pvalue == pytest.approx(min(1, 2 * np.median(pvalues)), rel=1e-6)
+    y, X, d, w = next(samples(1, curved=2.0))
+    found = specification_tests(MLIV("series"), y, X, d, w, n_residual_splits=3)
+    assert found.residual_prediction.pvalue < 0.05
+    assert found.diagnostics.to_frame().loc["Residual prediction", "verdict"] == "look"
+    without = specification_tests(MLIV("series"), y, X, d, w)
+    assert "Residual prediction" not in without.diagnostics.to_frame().index
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"weights": DESIGNS[1].weights}, "weights"),
+        ({"clusters": DESIGNS[1].firm}, "clusters"),
+        ({"absorb": DESIGNS[1].year}, "absorbed effects"),
+        ({"cov_type": "kernel"}, "a kernel covariance"),
+    ],
+)
+def test_residual_prediction_refuses_what_it_does_not_know(options, words):
+    with pytest.raises(InputError, match=f"does not know {words}"):
+        specification_tests(MODEL, *DESIGNS[1].data, n_residual_splits=2, **options)
 
 
 def test_placebo_is_the_f_of_permuted_instruments():
