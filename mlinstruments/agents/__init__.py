@@ -2,16 +2,20 @@
 
 from .base import Agent, AgentError, Answer, Failure, Probabilities, Prompt
 from .builtin import LogitAgent, ScriptedAgent, economicus, moralis, uniform
+from .chat import ChatAgent
 from .parsing import LabelParser, parse_answer, parse_percent
 from .play import Played, play
 from .prompts import belief_prompt, make_prompt, make_prompts
 from .report import PlayReport
+from .responses import Capabilities
 from .templates import label_sets, renderings, template_hash, wordings
 
 __all__ = [
     "Agent",
     "AgentError",
     "Answer",
+    "Capabilities",
+    "ChatAgent",
     "Failure",
     "LabelParser",
     "LogitAgent",
