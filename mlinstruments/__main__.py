@@ -1,0 +1,194 @@
+"""The east wing from a shell: ``python -m mlinstruments play | fit | dataset | finetune | report``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mlinstruments._core.exceptions import InputError, MissingExtraError, NotIdentifiedError
+
+if TYPE_CHECKING:
+    from mlinstruments.games.protocols import Protocol
+
+BUILT_IN = ("economicus", "moralis", "logit", "uniform")
+KINDS = (*BUILT_IN, "chat", "local")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; 0 where it succeeded, 2 where the input cannot be used.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> from mlinstruments.__main__ import main
+    >>> log = str(pathlib.Path(tempfile.mkdtemp()) / "log.jsonl")
+    >>> arguments = ["play", "moralis", "--log", log, "--draws", "2", "--quiet"]
+    >>> main(arguments), pathlib.Path(log).exists()
+    (0, True)
+    """
+    given = _parser().parse_args(arguments)
+    try:
+        given.command(given)
+    except (InputError, NotIdentifiedError, MissingExtraError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+# ---- commands -----------------------------------------------------------------------------------
+
+
+def play_command(given: argparse.Namespace) -> None:
+    """Let an agent play, and log every choice."""
+    from mlinstruments.agents import play
+
+    played = play(
+        agent_of(given),
+        protocols_of(given),
+        given.draws,
+        given.log,
+        mode=given.mode,
+        unit=given.unit,
+        wordings=given.wordings,
+        renderings=given.renderings,
+        labels=given.labels,
+        belief=given.belief,
+        reply=given.reply,
+        subject=given.subject,
+        seed=given.seed,
+        progress=False if given.quiet else None,
+    )
+    if not given.quiet:
+        print(played)
+
+
+def fit_command(given: argparse.Namespace) -> None:
+    """Estimate preferences from a log."""
+    from mlinstruments import ChoiceData, PreferenceLogit
+
+    data = ChoiceData.read(given.log, partial=given.partial)
+    model = PreferenceLogit(given.parameters, given.types, given.beliefs, given.unit)
+    print(data)
+    fitted = model.fit(data, clusters=given.clusters)
+    print(fitted)
+    if given.types == 1:
+        print(fitted.incentive_sensitivity())
+
+
+# ---- what they are given ------------------------------------------------------------------------
+
+
+def agent_of(given: argparse.Namespace) -> Any:
+    """The agent that arguments name."""
+    from mlinstruments import agents
+
+    if given.agent not in ("chat", "local") and given.model is not None:
+        raise InputError(f"--model is for chat and local; {given.agent} is built in.")
+    if given.agent == "economicus":
+        return agents.economicus()
+    if given.agent == "moralis":
+        return agents.moralis(given.kappa)
+    if given.agent == "uniform":
+        return agents.uniform()
+    if given.agent == "logit":
+        return agents.LogitAgent(given.scale, given.kappa)
+    if given.model is None and given.agent == "chat":
+        raise InputError("chat needs --model, the name that the server has for it.")
+    if given.agent == "chat":
+        return agents.ChatAgent(
+            given.model, given.base_url, temperature=given.temperature, name=given.name or ""
+        )
+    return local_agent(given.model, given)
+
+
+def local_agent(model: str | None, given: argparse.Namespace) -> Any:
+    """A model of this machine: a folder or GGUF file, or the packaged one."""
+    from mlinstruments import agents
+
+    return agents.LocalAgent(model, temperature=given.temperature or 1.0, name=given.name or "")
+
+
+def protocols_of(given: argparse.Namespace) -> tuple[Protocol, ...]:
+    """The grid of a file, or the default one, of the games asked for."""
+    from mlinstruments.games import default_grid, read_grid
+
+    found = default_grid() if given.grid is None else read_grid(given.grid)
+    kept = tuple(p for p in found if not given.games or p.game in given.games)
+    if not kept:
+        known = ", ".join(sorted({p.game for p in found}))
+        raise InputError(f"no protocol of {', '.join(given.games)}; the grid has {known}.")
+    return kept
+
+
+def _number(text: str | None) -> Any:
+    """A number where the text is one."""
+    try:
+        return None if text is None else float(text)
+    except ValueError:
+        return text
+
+
+# ---- arguments ----------------------------------------------------------------------------------
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m mlinstruments", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="command")
+    for add in (_add_play, _add_fit):
+        add(commands)
+    return parser
+
+
+def _command(commands: Any, function: Any) -> argparse.ArgumentParser:
+    name = function.__name__.removesuffix("_command")
+    words = function.__doc__.partition("\n")[0]
+    found: argparse.ArgumentParser = commands.add_parser(name, help=words, description=words)
+    found.set_defaults(command=function)
+    return found
+
+
+def _add_play(commands: Any) -> None:
+    parser = _command(commands, play_command)
+    parser.add_argument("agent", choices=KINDS, help="built in, a server's (chat) or this machine's")
+    parser.add_argument("--log", type=Path, required=True, help=".jsonl file, made or gone on with")
+    _add_agent(parser)
+    parser.add_argument("--grid", type=Path, help="CSV with protocol_id, game, T, R, P, S")
+    parser.add_argument("--games", nargs="+", default=[], help="of the grid; all by default")
+    parser.add_argument("--draws", type=int, default=1, help="of every prompt")
+    parser.add_argument("--mode", default="sample", help="sample, or probabilities")
+    parser.add_argument("--unit", default="node", help="node, or strategy")
+    parser.add_argument("--wordings", nargs="+", default=["plain"])
+    parser.add_argument("--renderings", nargs="+", default=["sentences"])
+    parser.add_argument("--labels", nargs="+", default=["letters"])
+    parser.add_argument("--belief", type=_number, help="a probability that is stated, or elicited")
+    parser.add_argument("--reply", default="label", help="label, or reasoned")
+    parser.add_argument("--subject", help="whom the log calls the chooser")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--quiet", action="store_true", help="no progress and no report")
+
+
+def _add_agent(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", help="a server's name for it; or a folder or GGUF file")
+    parser.add_argument("--base-url", help="of a server that is no hosted one")
+    parser.add_argument("--temperature", type=float)
+    parser.add_argument("--name", help="what the log calls the agent")
+    parser.add_argument("--kappa", type=float, default=0.5, help="of moralis and logit")
+    parser.add_argument("--scale", type=float, default=0.1, help="of logit, in 1 / points")
+
+
+def _add_fit(commands: Any) -> None:
+    parser = _command(commands, fit_command)
+    parser.add_argument("log", type=Path, help="JSONL, CSV or parquet")
+    parser.add_argument("--parameters", nargs="*", default=["kappa", "alpha", "beta"])
+    parser.add_argument("--types", type=int, default=1, help="of choosers; more than 1 is a mixture")
+    parser.add_argument("--beliefs", default="elicited", help="elicited, uniform, empirical, self, ...")
+    parser.add_argument("--unit", default="strategy", help="strategy, or node")
+    parser.add_argument("--clusters", nargs="+", help="columns, such as subject or protocol_id")
+    parser.add_argument("--partial", action="store_true", help="keep what a damaged log still has")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
