@@ -202,7 +202,8 @@ class Probabilities:
         least = np.where(self.censored, 0.0, self.values)
         low = least / (least + self.values.sum() - self.values)
         high = self.values / (self.values + least.sum() - least)
-        return low, high
+        # Where nothing is censored the three are one number, rounding apart.
+        return np.minimum(low, self.shares), np.maximum(high, self.shares)
 
 
 @dataclass(frozen=True)
