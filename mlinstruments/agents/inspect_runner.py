@@ -31,6 +31,7 @@ def inspect_task(
     renderings: Sequence[str] = ("sentences",),
     labels: Sequence[str] = ("letters",),
     belief: float | Sequence[float] | None = None,
+    seen: int | None = None,
     reply: str = "label",
     seed: int = 0,
 ) -> Any:
@@ -40,7 +41,7 @@ def inspect_task(
 
     Parameters
     ----------
-    protocols, draws, unit, wordings, renderings, labels, belief, reply, seed
+    protocols, draws, unit, wordings, renderings, labels, belief, seen, reply, seed
         As in :func:`play`; draws are samples of their own, so leave inspect's epochs at 1.
 
     Returns
@@ -74,6 +75,7 @@ def inspect_task(
         "renderings": renderings,
         "labels": labels,
         "belief": belief,
+        "seen": seen,
         "reply": reply,
     }
     samples = [

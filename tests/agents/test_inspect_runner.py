@@ -19,6 +19,10 @@ from .loopback import loopback
 
 pytest.importorskip("openai")
 inspect_ai = pytest.importorskip("inspect_ai")
+# Streams that inspect-ai leaves open to the garbage collector.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
+)
 
 GRID = [Protocol("tg", 80, 50, 30, 20, id="t"), Protocol("spd", 90, 65, 25, 10, id="s")]
 REPLIES = ("A", "Decision: B", "I'm sorry, I can't choose.", "A or B")

@@ -123,8 +123,20 @@ def test_an_agent_that_looks_at_labels_is_found_out() -> None:
     assert report.first_label_share == 1.0
     assert report.first_label_even == 0.5
     assert "1.000 of choices (0.500 if labels do not matter)" in str(report)
-    fair = play(economicus(), GRID, 2, unit="strategy").report
-    assert fair.first_label_share < 0.4
+    for unit in ("node", "strategy"):
+        fair = play(economicus(), GRID, mode="probabilities", unit=unit).report
+        assert fair.first_label_share == pytest.approx(fair.first_label_even, rel=ROUNDING)
+    alone = play(economicus(), GRID, 1).report
+    assert np.isnan(alone.first_label_share)
+    assert "no prompt has choices in both orders" in str(alone)
+
+
+def test_label_shares_of_plans_are_compared_across_orders() -> None:
+    """By hand: 00 chosen always, first in order 1 only."""
+    report = play(ScriptedAgent({"tg": "00"}), [TG], 4, unit="strategy").report
+    assert (report.first_label_share, report.first_label_even) == (0.5, 0.5)
+    first = play(ScriptedAgent(lambda prompt: prompt.options[0]), [TG], 4, unit="strategy").report
+    assert (first.first_label_share, first.first_label_even) == (1.0, 0.5)
 
 
 REPLIES = ["A", "I'm sorry, I can't.", "A or B", "hm", None]
@@ -176,6 +188,21 @@ def test_beliefs_are_elicited_once_and_logged_beside_choices(tmp_path: Path) -> 
     assert (path.with_suffix(".beliefs.jsonl").read_bytes(), path.read_bytes()) == before
     measured = play(agent, [TG], mode="probabilities", belief="elicited").data
     assert np.nanmax(measured.beliefs) == np.nanmin(measured.beliefs) == 0.25
+
+
+def test_second_movers_of_matrix_games_know_what_was_played(tmp_path: Path) -> None:
+    # Matching pays: the best reply is what was seen.
+    game = [Protocol("matrix", 1, 5, 4, 0, id="m")]
+    for seen in (0, 1):
+        path = tmp_path / f"after{seen}.jsonl"
+        play(economicus(), game, 2, path, seen=seen)
+        data = ChoiceData.read(path)
+        assert data.strategy.tolist() == [seen, seen]
+        assert data.beliefs[:, 0].tolist() == [seen, seen]
+    with pytest.raises(InputError, match="leave belief out"):
+        play(economicus(), game, seen=1, belief="elicited")
+    with pytest.raises(InputError, match="a game where both move at once"):
+        play(economicus(), [TG], seen=1)
 
 
 # ---- resuming -----------------------------------------------------------------------------------
