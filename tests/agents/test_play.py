@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -320,6 +322,21 @@ def test_a_run_stops_after_many_failures_in_a_row(tmp_path: Path) -> None:
     with pytest.raises(AgentError, match=r"3 questions in a row had no answer; the last: HTTP 500"):
         play(Flaky({2, 3, 4}), [TG], 4, path, max_failures=3)
     assert len(lines(path)) == 2
+
+
+def test_progress_shows_rate_and_cost(capsys: pytest.CaptureFixture[str]) -> None:
+    class Slow(Flaky):
+        def answer(self, prompts: Any, seeds: Any) -> Any:
+            for answer in super().answer(prompts, seeds):
+                time.sleep(0.02)
+                yield answer
+
+    play(Slow(set()), [TG], 15, progress=True)
+    shown = capsys.readouterr().err
+    assert "flaky" in shown
+    assert re.search(r"\d+/30 .*(it/s|s/it), cost=\d", shown)
+    play(Flaky(set()), [TG], 15, progress=False)
+    assert capsys.readouterr().err == ""
 
 
 def test_an_agent_that_gives_too_little_is_an_error() -> None:
