@@ -30,6 +30,7 @@ from .journal import Journal, Row, opened
 from .plan import (
     Question,
     belief_questions,
+    check_kind,
     choice_questions,
     measurements,
     unanswered,
@@ -206,6 +207,7 @@ def play(
         beliefs = _stated(asking.sampling(), asked, log)
     started = time.monotonic()
     with opened(log) as journal:
+        check_kind(journal.rows, mode, unit, str(log))
         missing = unanswered(questions, _own(journal, asking), asking.same, str(log))
         failures: Counter[str] = Counter()
         for question, rows, reason in ask(asking, missing):

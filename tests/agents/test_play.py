@@ -227,6 +227,15 @@ def test_a_log_cut_anywhere_is_completed_without_loss_or_repeat(tmp_path: Path, 
         assert again.report.asked + again.report.resumed == played.report.planned
 
 
+def test_a_last_answer_without_a_line_end_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    play(LogitAgent(0.1), [TG], 2, path)
+    content = path.read_bytes()
+    path.write_bytes(content[:-1])
+    assert play(LogitAgent(0.1), [TG], 2, path).report.asked == 0
+    assert path.read_bytes() == content
+
+
 def test_draws_and_protocols_can_be_added_to_a_log(tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
     agent = LogitAgent(0.1)
@@ -247,8 +256,12 @@ def test_draws_and_protocols_can_be_added_to_a_log(tmp_path: Path) -> None:
         ({"wordings": ("terse",)}, "made with other prompts"),
         ({"belief": 0.2}, "made with other prompts"),
         ({"seed": 1}, "made with other prompts"),
-        ({"unit": "strategy"}, "made with other prompts"),
+        ({"unit": "strategy"}, "made with mode 'sample' and unit 'node'"),
         ({"mode": "probabilities", "draws": 1}, "made with mode 'sample'"),
+        (
+            {"agent": economicus(), "mode": "probabilities", "draws": 1},
+            "a log holds answers of one",
+        ),
         ({"agent": LogitAgent(0.2)}, "made with settings"),
         ({"protocols": [Protocol("tg", 80, 51, 30, 20, id="a")]}, "made with other prompts"),
     ],
