@@ -11,6 +11,7 @@ from functools import cached_property
 from math import comb
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from mlinstruments._core.typing import FloatArray, IntArray
 
@@ -76,18 +77,19 @@ class Spline:
         low, high, k = self._places[0], self._places[-1], self.degree
         t = (self.knots - low) / (high - low)
         inner = len(self._places) - 2
-        weights = np.zeros((self.width, k + 1 + inner))
-        for j in range(self.width):
-            own = t[j : j + k + 2]
-            for i, knot in enumerate(own):
-                share = (own[-1] - own[0]) * (-1) ** (k + 1) / np.prod(knot - np.delete(own, i))
-                if j + i <= k:  # not truncated between the outermost places
-                    weights[j, : k + 1] += [
-                        share * comb(k, r) * (-knot) ** (k - r) for r in range(k + 1)
-                    ]
-                elif j + i <= k + inner:
-                    weights[j, j + i] += share
-        return weights
+        own = sliding_window_view(t, k + 2)[: self.width]
+        gaps = own[:, :, None] - own[:, None, :] + np.eye(k + 2)
+        shares = (own[:, -1:] - own[:, :1]) * (-1) ** (k + 1) / gaps.prod(axis=2)
+        # Columns of the truncated powers at t_i; those up to i = k are whole powers between the
+        # outermost places, and those beyond the last inner place are zero there.
+        truncated = np.zeros((self.width, len(t)))
+        rows = np.arange(self.width)
+        for i in range(k + 2):
+            truncated[rows, rows + i] = shares[:, i]
+        powers = np.array(
+            [[comb(k, r) * (-x) ** (k - r) for r in range(k + 1)] for x in t[: k + 1]]
+        )
+        return np.hstack([truncated[:, : k + 1] @ powers, truncated[:, k + 1 : k + 1 + inner]])
 
     def _powers(self, x: FloatArray) -> FloatArray:
         low, high, k = self._places[0], self._places[-1], self.degree

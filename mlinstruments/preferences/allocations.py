@@ -9,16 +9,17 @@ from typing import Any
 import numpy as np
 
 from mlinstruments._core.exceptions import InputError
+from mlinstruments._core.tables import Printed, Table
 from mlinstruments.games.utility import WeightedOther
 
-from .columns import number_column, number_columns
+from .columns import labels_told, number_column, number_columns
 from .design import Design
 from .excluded import Excluded
 from .readers import as_pandas
 
 
-@dataclass(frozen=True, eq=False)
-class AllocationChoices:
+@dataclass(frozen=True, eq=False, repr=False)
+class AllocationChoices(Printed):
     """Choices between allocations given as columns, rather than in protocols.
 
     Build it with :meth:`from_frame`.
@@ -30,6 +31,17 @@ class AllocationChoices:
     """
 
     sets: Design
+
+    @property
+    def summary(self) -> Table:
+        """What there is: choices, choice sets, alternatives, the utility, labels."""
+        facts = (
+            ("Choices", f"{self.sets.n_choices:g}"),
+            ("Choice sets", str(len(self.sets.z))),
+            ("Alternatives", str(self.sets.z.shape[1])),
+            ("Utility", self.sets.utility or ", ".join(self.sets.coefficients)),
+        )
+        return Table("Choices between allocations", facts, notes=labels_told(self.sets.labels))
 
     @classmethod
     def from_frame(

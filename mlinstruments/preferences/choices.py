@@ -12,6 +12,7 @@ import pandas as pd
 
 from mlinstruments._core.arrays import check_choice
 from mlinstruments._core.exceptions import InputError
+from mlinstruments._core.tables import Printed, Table
 from mlinstruments._core.typing import AnyArray, FloatArray, IntArray
 from mlinstruments.games.protocols import Protocol
 from mlinstruments.games.utility import HomoMoralis, Utility
@@ -23,6 +24,7 @@ from .columns import (
     PAYOFFS,
     counts_of,
     labels_of,
+    labels_told,
     protocols_of,
     require_columns,
     stated_beliefs,
@@ -36,8 +38,8 @@ from .readers import as_pandas, read_table
 __all__ = ["AllocationChoices", "ChoiceData"]
 
 
-@dataclass(frozen=True, eq=False)
-class ChoiceData:
+@dataclass(frozen=True, eq=False, repr=False)
+class ChoiceData(Printed):
     """Whole strategies chosen in protocols.
 
     Build it with :meth:`read`, :meth:`from_frame` or :meth:`from_counts`, which check everything.
@@ -66,6 +68,17 @@ class ChoiceData:
     >>> data = ChoiceData.from_counts([(tg, (0.5, 0.5), {"00": 3, "11": 2})])
     >>> data.n_choices
     5.0
+    >>> print(data)
+    Choices in games
+    ==============================================
+    Choices:     5
+    Not choices: none
+    ----------------------------------------------
+    Game   Protocols   Choices   Rows with beliefs
+    ----------------------------------------------
+    tg             1         5              2 of 2
+    ==============================================
+    Values of each label: protocol_id 1, game 1, subject 1.
     """
 
     protocols: tuple[Protocol, ...]
@@ -83,6 +96,22 @@ class ChoiceData:
     def n_choices(self) -> float:
         """Total count."""
         return float(self.count.sum())
+
+    @property
+    def summary(self) -> Table:
+        """What there is: a line for each game, beliefs, labels, and answers that are no choices."""
+        games = np.array([protocol.game for protocol in self.protocols], dtype=object)
+        rows = []
+        for game in dict.fromkeys(games.tolist()):
+            own = games[self.protocol] == game
+            stated = int((~np.isnan(self.beliefs[own]).all(axis=1)).sum())
+            counts = (int((games == game).sum()), f"{self.count[own].sum():g}")
+            rows.append((str(game), *map(str, counts), f"{stated} of {own.sum()}"))
+        told = labels_told(self.labels)
+        lost = ", ".join(f"{reason} {n:g}" for reason, n in self.excluded.items() if n)
+        facts = (("Choices", f"{self.n_choices:g}"), ("Not choices", lost or "none"))
+        columns = ("Game", "Protocols", "Choices", "Rows with beliefs")
+        return Table("Choices in games", facts, columns, tuple(rows), told)
 
     @classmethod
     def read(cls, path: str | Path, partial: bool = False) -> ChoiceData:

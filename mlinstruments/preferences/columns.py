@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,8 @@ from .readers import shown, where
 PAYOFFS = ["T", "R", "P", "S"]
 # Columns that are not grouping labels.
 NOT_LABELS = {*PAYOFFS, "node", "strategy", "action", "count", "status", "raw", "prompt"}
+# Labels that a summary names.
+MOST_TOLD = 8
 
 
 def require_columns(table: pd.DataFrame, source: str) -> None:
@@ -179,3 +181,12 @@ def _is_number(value: Any) -> bool:
     except (TypeError, ValueError, OverflowError):
         return False
     return True
+
+
+def labels_told(labels: Mapping[str, AnyArray]) -> tuple[str, ...]:
+    """How many values each label has, in a line for a table; no line without labels."""
+    distinct = {name: pd.Series(values).nunique() for name, values in labels.items()}
+    told = [f"{name} {n}" for name, n in distinct.items() if n]
+    more = f" and {len(told) - MOST_TOLD} more" if len(told) > MOST_TOLD else ""
+    words = f"Values of each label: {', '.join(told[:MOST_TOLD])}{more}."
+    return (words,) if told else ()

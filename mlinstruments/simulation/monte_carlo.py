@@ -46,7 +46,8 @@ def monte_carlo(
 
     Replication i draws from the i-th child of ``random_state``, so its numbers do not depend on
     how many others there are, nor on ``n_jobs``, the backend, or an interruption. A fit that fails
-    is recorded with its message and counted; the others go on.
+    is recorded with its message and counted; the others go on. Warnings of fits are kept in the
+    draws and counted in the report, not shown.
 
     Parameters
     ----------

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from mlinstruments._core.warn import collected_warnings
+
 from . import batched
 from .rows import Row, read, row_of
 
@@ -105,12 +107,13 @@ def _column(
         if i not in wanted:
             continue
         numbers: Row = {}
-        try:
-            if not failure:
-                numbers = found or _one(plan, name, sample, seed)
-        except Exception as error:  # recorded: one bad draw must not lose the others
-            failure = _words(error)
-        rows.append(row_of(i, name, numbers, failure))
+        with collected_warnings() as said:
+            try:
+                if not failure:
+                    numbers = found or _one(plan, name, sample, seed)
+            except Exception as error:  # recorded: one bad draw must not lose the others
+                failure = _words(error)
+        rows.append(row_of(i, name, numbers | {"warnings": "\n".join(said)}, failure))
     return rows
 
 

@@ -233,6 +233,12 @@ class MonteCarloReport(Printed):
                     f"{name}: no estimate in {none} of {len(rows)} replications; they count as not"
                     " rejecting, and not in bias, SD, RMSE, Wald coverage and length."
                 )
+        for name in self.estimators:
+            warned = self._of(name)["warnings"]
+            warned = warned[warned != ""]
+            if len(warned):
+                first = str(warned.iloc[0]).partition("\n")[0]
+                yield f"{name}: warned in {len(warned)} replications, first {_short(first)}"
         for name, group in self.failures.groupby("estimator", sort=False):
             first = group.iloc[0]
             yield (

@@ -18,7 +18,7 @@ NUMBERS = (
     "estimate", "std_error", "wald_lower", "wald_upper",
     "ar_pvalue", "ar_lower", "ar_upper", "ar_length", "f",
 )  # fmt: skip
-TEXTS = ("ar_set", "failure")
+TEXTS = ("ar_set", "warnings", "failure")
 # What an estimator that is a function may return beside numbers of its own.
 GIVEN = ("estimate", "std_error", "lower", "upper", "ar_set", "ar_pvalue", "f")
 

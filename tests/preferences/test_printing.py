@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -156,6 +157,24 @@ def test_long_sentences_are_wrapped() -> None:
     for name, fit in unidentified().items():
         assert max(map(len, str(fit).splitlines())) <= 88, name
         assert fit._repr_html_().count("<p>") == 1
+
+
+def test_choices_print_what_there_is() -> None:
+    data = simulate_choices(GRID, scale=0.1, kappa=0.3, subjects=12, draws=3)
+    text = str(data)
+    assert repr(data) == text
+    assert len(text.splitlines()) < 20
+    assert f"Choices: {data.n_choices:g} Not choices: none" in printed(data)
+    per_game = data.n_choices / len({p.game for p in GRID})
+    for game in {p.game for p in GRID}:
+        n = sum(p.game == game for p in GRID)
+        rows = sum(data.protocols[k].game == game for k in data.protocol)
+        assert f"{game} {n} {per_game:g} {rows} of {rows}" in printed(data)
+    assert "subject 12" in text
+    lost = replace(data, excluded={"refusal": 3, "parse_error": 0})
+    assert "Not choices: refusal 3" in printed(lost)
+    sets = AllocationChoices(data.design())
+    assert f"Choices: {data.n_choices:g} Choice sets: {len(sets.sets.z)}" in printed(sets)
 
 
 # ---- mixtures -----------------------------------------------------------------------------------

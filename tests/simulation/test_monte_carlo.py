@@ -162,6 +162,26 @@ def test_functions_return_mappings_or_results():
     assert rows.loc["results", "wald_upper"] == res.conf_int(0.95).loc["endog", "upper"]
 
 
+@pytest.mark.parametrize("backend", ["sequential", "threading", "loky"])
+def test_warnings_of_fits_are_counted_and_not_shown(backend, recwarn):
+    def weak(sample):
+        noise = np.random.default_rng(len(sample.y)).normal(size=(len(sample.y), 1))
+        return MLIV("ols", control_variate=True).fit(sample.y, sample.X, sample.D, noise)
+
+    with joblib.parallel_config(backend, n_jobs=2):
+        report = monte_carlo(designs.nonlinear(n=100), {"weak": weak, "OLS": OLS()}, 12)
+    assert not recwarn.list
+    said = report.draws.set_index("estimator")["warnings"]
+    assert (said["OLS"] == "").all()
+    weak_draws = report.draws[report.draws["estimator"] == "weak"]
+    silent = weak_draws["warnings"] == ""
+    assert (~silent).sum() > 0
+    assert (
+        weak_draws.loc[~silent, "warnings"].str.startswith("WeakInstrumentWarning: control").all()
+    )
+    assert f"weak: warned in {(~silent).sum()} replications, first WeakInstrument" in str(report)
+
+
 # ---- failures -----------------------------------------------------------------------------------
 
 
