@@ -379,8 +379,7 @@ def _text_of(
         raise InputError(f"order must be 0 or 1; got {order!r}.")
     sits, scene, names = seat(protocol, node, seen), SCENES[protocol.game], templates.labels(labels)
     words, lines = templates.wording(wording), templates.rendering(rendering)
-    own, other = (dict(_assigned(names[key], order)) for key in ("own", "other"))
-    first, second = (other, own) if sits.moves == "second" else (own, other)
+    first, second = _mover_labels(protocol, sits, labels, order)
     return _Text(
         protocol,
         scene,
@@ -389,12 +388,35 @@ def _text_of(
         seen,
         words,
         lines,
-        own if scene.same else first,
-        own if scene.same else second,
+        first,
+        second,
         names["plans"],
         (wording, rendering, labels),
         order,
     )
+
+
+def mover_labels(prompt: Prompt) -> tuple[dict[int, str], dict[int, str]]:
+    """Labels of the first and of the second mover's actions in a prompt, by action.
+
+    Examples
+    --------
+    >>> prompt = make_prompt(Protocol("tg", 80, 50, 30, 20, id="a"), node=1)
+    >>> mover_labels(prompt)
+    ({1: 'X', 0: 'Y'}, {1: 'A', 0: 'B'})
+    """
+    sits = seat(prompt.protocol, prompt.node, prompt.seen)
+    return _mover_labels(prompt.protocol, sits, prompt.labels, prompt.order)
+
+
+def _mover_labels(
+    protocol: Protocol, sits: Seat, labels: str, order: int
+) -> tuple[dict[int, str], dict[int, str]]:
+    names = templates.labels(labels)
+    own, other = (dict(_assigned(names[key], order)) for key in ("own", "other"))
+    if SCENES[protocol.game].same:
+        return own, own
+    return (other, own) if sits.moves == "second" else (own, other)
 
 
 def _assigned(pair: Sequence[str], order: int) -> Iterator[tuple[int, str]]:
