@@ -1,6 +1,21 @@
 """From a utility to fine-tuning data, a tuned model, and how far its choices moved."""
 
+from .dataset import Cost, Dataset, Example, make_dataset
 from .labels import UTILITIES, Label, best_choice, matrix_kind
 from .render import target
+from .sampling import affine_key
+from .verify import check_target
 
-__all__ = ["UTILITIES", "Label", "best_choice", "matrix_kind", "target"]
+__all__ = [
+    "UTILITIES",
+    "Cost",
+    "Dataset",
+    "Example",
+    "Label",
+    "affine_key",
+    "best_choice",
+    "check_target",
+    "make_dataset",
+    "matrix_kind",
+    "target",
+]

@@ -76,11 +76,13 @@ def target(prompt: Prompt, kappa: float = 0.0, style: str = "short") -> str:
     >>> hunt = Protocol("matrix", 45, 60, 40, 10, id="hunt")
     >>> prompt = make_prompt(hunt, 0, seen=0, reply="reasoned")
     >>> print(target(prompt))
+    My payoffs: A A 60, A B 10, B A 45, B B 40. The other: B.
     I A, other B: I get 10.
     I B, other B: I get 40.
     40 is more than 10.
     Decision: B
     >>> print(target(prompt, kappa=0.5))
+    My payoffs: A A 60, A B 10, B A 45, B B 40. The other: B.
     I A, other B: I get 10. I A, other A: I get 60. 10 + 60 = 70.
     I B, other B: I get 40. I B, other B: I get 40. 40 + 40 = 80.
     80 is more than 70.
@@ -92,7 +94,8 @@ def target(prompt: Prompt, kappa: float = 0.0, style: str = "short") -> str:
     if style == "action":
         return decided
     options = _options(prompt, label)
-    lines = [*(option.text for option in options), _comparison(options), f"Decision: {decided}"]
+    lines = [*_reading(prompt), *(option.text for option in options), _comparison(options)]
+    lines.append(f"Decision: {decided}")
     return "\n".join([_principle(label.kappa), *lines] if style == "full" else lines)
 
 
@@ -150,6 +153,28 @@ def _principle(kappa: float) -> str:
         "I choose by two numbers: what I would get if everybody chose the same as I, and what I"
         f" can expect to get, {weights}."
     )
+
+
+def _reading(prompt: Prompt) -> list[str]:
+    """The payoffs that count in one form, in the order of the prompt, and what the other does.
+
+    Copying in order is what small models do reliably, whatever the rendering; the lines below then
+    look payoffs up in a text that is always of the same form.
+    """
+    sits, scene = seat(prompt.protocol, prompt.node, prompt.seen), SCENES[prompt.protocol.game]
+    if sits.moves == "both":
+        return []
+    mine = 1 if sits.moves == "second" else 0
+    labels, ends = mover_labels(prompt), {(a, b): pays for a, b, pays in scene.ends}
+    read = []
+    for a in labels[0]:
+        for b in (*labels[1], None):
+            if (a, b) in ends:
+                said = [labels[0][a], *([] if b is None else [labels[1][b]])]
+                value = number(_exact(getattr(prompt.protocol, ends[a, b][mine])))
+                read.append(" ".join([*(said[::-1] if mine else said), value]))
+    known = [] if sits.after is None else [f"The other: {labels[0][sits.after]}."]
+    return [" ".join([f"My payoffs: {', '.join(read)}.", *known])]
 
 
 # ---- options ------------------------------------------------------------------------------------

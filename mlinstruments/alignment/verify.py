@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from itertools import product
 
 from mlinstruments._core.exceptions import InputError
@@ -30,6 +31,7 @@ _LINE = re.compile(
     rf"(?: (?:I (?P<mine>\S+), other (?P<theirs>\S+): I get|Both (?P<both>\S+):)"
     rf" (?P<alike>{_SUM})\. (?P<total>{_SUM})\.)?"
 )
+_READ = re.compile(r"My payoffs: (?P<cells>[^.]*(?:\.\d[^.]*)*)\.(?: The other: (?P<other>\S+)\.)?")
 _MORE = re.compile(rf"({_NUMBER}) is more than ({_NUMBER})\.")
 _MOST = re.compile(rf"({_NUMBER}) is the most\.")
 
@@ -69,8 +71,10 @@ def check_target(prompt: Prompt, text: str, kappa: float = 0.0) -> None:
     *lines, decision = text.splitlines()
     if not lines:
         return
-    if _LINE.fullmatch(lines[0]) is None:
+    if not lines[0].startswith(("I ", "My payoffs")) or lines[0].startswith("I choose"):
         _check_principle(prompt, lines.pop(0), weight)
+    if lines[0].startswith("My payoffs"):
+        _check_reading(prompt, lines.pop(0))
     *options, comparison = lines
     labels = [_check_option(prompt, line, weight) for line in options]
     if tuple(labels) != prompt.options or decision != f"Decision: {prompt.label_of(choice)}":
@@ -88,6 +92,29 @@ def _check_principle(prompt: Prompt, line: str, kappa: Fraction) -> None:
     weights = f"with weights {float(kappa):g} and {float(1 - kappa):g}"
     if re.search(r"\d", line.replace(weights, "")):
         _fail(prompt, line, "nothing in it can be checked")
+
+
+def _check_reading(prompt: Prompt, line: str) -> None:
+    """All ends of the game with what the asked one gets at each, and what was seen."""
+    said, sits = _READ.fullmatch(line), seat(prompt.protocol, prompt.node, prompt.seen)
+    if said is None:
+        _fail(prompt, line, "it is no list of payoffs")
+        raise AssertionError
+    cells = {}
+    for cell in said["cells"].split(", "):
+        *labels, value = cell.split(" ")
+        cells[tuple(labels)] = value
+    first, second = mover_labels(prompt)
+    for a, b, pays in SCENES[prompt.protocol.game].ends:
+        pair = [first[a], *([] if b is None else [second[b]])]
+        mine = sits.moves == "second"
+        truth = _exact(getattr(prompt.protocol, pays[1 if mine else 0]))
+        value = cells.pop(tuple(pair[::-1] if mine else pair), "none")
+        if value == "none" or Fraction(value) != truth:
+            _fail(prompt, line, f"{' '.join(pair)} pays {float(truth):g}")
+    seen = None if sits.after is None else first[sits.after]
+    if cells or said["other"] != seen:
+        _fail(prompt, line, f"the other is seen to play {seen}" if not cells else "one too many")
 
 
 def _check_option(prompt: Prompt, line: str, kappa: Fraction) -> str:
@@ -181,19 +208,20 @@ def best_choices(prompt: Prompt, kappa: Fraction) -> set[str]:
 def _utilities(prompt: Prompt, kappa: Fraction) -> dict[str, Fraction]:
     found = {}
     for digits in product("01", repeat=prompt.protocol.n_nodes):
-        own, alike, _ = _payoffs(prompt, "".join(digits))
+        own, alike, _ = _payoffs(prompt.protocol, prompt.belief or (), "".join(digits))
         found["".join(digits)] = (1 - kappa) * own + kappa * alike
     return found
 
 
+@lru_cache(maxsize=256)
 def _payoffs(
-    prompt: Prompt, strategy: str
+    protocol: Protocol, belief: tuple[float, ...], strategy: str
 ) -> tuple[Fraction, Fraction, tuple[Fraction, Fraction]]:
     """Own and universalised payoff of a strategy, and what it earns in the two roles."""
     x = [Fraction(int(digit)) for digit in strategy]
-    y = [_exact(chance) for chance in prompt.belief or ()]
-    roles = expected(prompt.protocol, x, y)[0], expected(prompt.protocol, y, x)[1]
-    alike = sum(expected(prompt.protocol, x, x), Fraction(0)) / 2
+    y = [_exact(chance) for chance in belief]
+    roles = expected(protocol, x, y)[0], expected(protocol, y, x)[1]
+    alike = sum(expected(protocol, x, x), Fraction(0)) / 2
     return sum(roles, Fraction(0)) / 2, alike, roles
 
 
@@ -222,7 +250,7 @@ def option_values(prompt: Prompt, choice: str, kappa: Fraction) -> Values:
     utilities, node = _utilities(prompt, kappa), prompt.node
     fitting = [s for s in utilities if s == choice or (node is not None and s[node] == choice)]
     best = max(fitting, key=utilities.__getitem__)
-    own, alike, roles = _payoffs(prompt, best)
+    own, alike, roles = _payoffs(prompt.protocol, prompt.belief or (), best)
     if kappa == 0:
         own = own if node is None else _in_the_role(prompt, best)
         return Values(own, alike, roles, own)

@@ -67,8 +67,10 @@ def test_a_wrong_number_anywhere_is_found(kappa: float) -> None:
         body = text.rindex("\n")  # the label of the decision is checked below
         for match in re.finditer(r"\d+(?:\.\d+)?", text[:body]):
             before, after = text[: match.start()], text[match.end() :]
-            if after.startswith((":", ", other")) or re.search(r"(other|Both|I) $", before):
+            if after.startswith((":", ", other")) or re.search(r"(other|other:|Both|I) $", before):
                 continue  # a digit that is a label
+            if before.rsplit("\n", 1)[-1].startswith("My payoffs") and after[0] == " ":
+                continue  # likewise
             wrong = before + number(Fraction(match[0]) + 1) + after
             with pytest.raises(InputError, match="is wrong"):
                 check_target(prompt, wrong, kappa)
@@ -113,12 +115,13 @@ def test_targets_read_as_they_should() -> None:
     prompt = make_prompt(HUNT, 0, belief=0.25, order=1, reply="reasoned")
     # 0.25 * 45 + 0.75 * 40 = 41.25 where the other may cooperate; 0.25 * 60 + 0.75 * 10 = 22.5.
     assert target(prompt).splitlines() == [
+        "My payoffs: A A 40, A B 45, B A 10, B B 60.",
         "I A: 0.25 × 45 + 0.75 × 40 = 41.25.",
         "I B: 0.25 × 60 + 0.75 × 10 = 22.5.",
         "41.25 is more than 22.5.",
         "Decision: A",
     ]
-    assert target(prompt, 0.5).splitlines()[1] == (
+    assert target(prompt, 0.5).splitlines()[2] == (
         "I B: 0.25 × 60 + 0.75 × 10 = 22.5. I B, other B: I get 60. 22.5 + 60 = 82.5."
     )
     assert target(prompt, 0.5, "action") == "B"
