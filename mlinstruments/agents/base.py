@@ -196,6 +196,14 @@ class Probabilities:
         """Probabilities among the labels, (options,); censored ones at their bound."""
         return np.asarray(self.values / self.values.sum())
 
+    @property
+    def bounds(self) -> tuple[FloatArray, FloatArray]:
+        """Least and largest share of each label that the censored ones leave possible."""
+        least = np.where(self.censored, 0.0, self.values)
+        low = least / (least + self.values.sum() - self.values)
+        high = self.values / (self.values + least.sum() - least)
+        return low, high
+
 
 @dataclass(frozen=True)
 class Failure:

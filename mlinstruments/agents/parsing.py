@@ -18,7 +18,7 @@ from .base import Prompt
 _OPEN = r"(?:[\s\"'`“”‘’(\[{<*_#$]|\\boxed\b|\\text\b)*"
 _CLOSE = r"[\s\"'`“”‘’)\]}>*_.!,;:$]*"
 _NOUN = (
-    r"(?:(?:the|my|a)\s+)?(?:(?:option|action|choice|plan|button|answer|sheet|entry|list|line|label"
+    r"(?:(?:(?:the|my)\s+)?(?:option|action|choice|plan|button|answer|sheet|entry|list|line|label"
     r"|word|mark|letter|move)\s+)?"
 )
 # "Decision: B" decides wherever it stands, the last one if there are several that agree.
