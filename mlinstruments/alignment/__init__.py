@@ -1,6 +1,7 @@
 """From a utility to fine-tuning data, a tuned model, and how far its choices moved."""
 
 from .dataset import Cost, Dataset, Example, make_dataset
+from .finetune import FinetuneResult, finetune
 from .labels import UTILITIES, Label, best_choice, matrix_kind
 from .render import target
 from .sampling import affine_key
@@ -11,10 +12,12 @@ __all__ = [
     "Cost",
     "Dataset",
     "Example",
+    "FinetuneResult",
     "Label",
     "affine_key",
     "best_choice",
     "check_target",
+    "finetune",
     "make_dataset",
     "matrix_kind",
     "target",
