@@ -91,6 +91,7 @@ def play(
     renderings: Sequence[str] = ("sentences",),
     labels: Sequence[str] = ("letters",),
     belief: float | Sequence[float] | str | None = None,
+    seen: int | None = None,
     reply: str = "label",
     subject: str | None = None,
     seed: int = 0,
@@ -128,6 +129,8 @@ def play(
         Probabilities of a one at the nodes of the other that prompts state; or ask the agent for
         them, in prompts of their own, and log them beside its choices. Their answers are kept in
         a second log, ``<log>.beliefs.jsonl``.
+    seen : {0, 1}, optional
+        Of games where both move at once: the other has played this, and prompts say so.
     reply : {"label", "reasoned"}
         What prompts ask for; see :func:`make_prompt`.
     subject : str, optional
@@ -186,7 +189,8 @@ def play(
     if isinstance(belief, str):
         check_choice(belief, "belief", ("elicited",))
     templates = {"wordings": wordings, "renderings": renderings, "labels": labels}
-    options = {**templates, "belief": None if elicited else belief, "reply": reply}
+    options: dict[str, Any] = {**templates, "belief": None if elicited else belief}
+    options |= {"seen": seen, "reply": reply}
     if mode == "probabilities":
         questions = measurements(protocols, unit, options)
     else:

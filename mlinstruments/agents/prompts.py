@@ -159,6 +159,7 @@ def make_prompts(
     labels: Sequence[str] = ("letters",),
     orders: Sequence[int] = (0, 1),
     belief: float | Sequence[float] | None = None,
+    seen: int | None = None,
     reply: str = "label",
 ) -> tuple[Prompt, ...]:
     """Every combination of protocols, nodes, templates and orders.
@@ -169,7 +170,7 @@ def make_prompts(
     unit : {"node", "strategy"}
         Ask at each node apart, or for whole strategies.
     wordings, renderings, labels, orders : sequence
-    belief, reply
+    belief, seen, reply
         As in :func:`make_prompt`.
 
     Returns
@@ -201,6 +202,7 @@ def make_prompts(
             labels=label_set,
             order=order,
             belief=belief,
+            seen=seen,
             reply=reply,
         )
         for protocol, wording, rendering, label_set, order in product(

@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from mlinstruments._core.arrays import check_choice, check_count
 from mlinstruments._core.exceptions import InputError
+from mlinstruments.agents.weights import checksum, load, model_folder
 
 from .dataset import MANIFEST
 from .encoding import Encoded, encode, read_chats
@@ -56,8 +57,8 @@ class FinetuneResult:
 
 def finetune(
     data: str | Path,
-    model: str | Path,
     folder: str | Path,
+    model: str | Path | None = None,
     *,
     steps: int = 120,
     batch: int = 6,
@@ -85,11 +86,11 @@ def finetune(
     ----------
     data : str or Path
         Folder with ``train.jsonl`` and ``valid.jsonl``, such as :func:`make_dataset` writes.
-    model : str or Path
-        A causal language model with a chat template, as transformers loads it: a folder or a name;
-        ``"smollm2"`` for the packaged one (see :func:`mlinstruments.agents.packaged_model`).
     folder : str or Path
         Where checkpoints and the tuned model go.
+    model : str or Path, optional
+        The folder of a causal language model with a chat template, or a GGUF file; the packaged
+        SmolLM2 by default. Nothing is fetched from a network.
     steps : int
         At most.
     batch : int
@@ -138,9 +139,10 @@ def finetune(
     chats = {part: read_chats(source / f"{part}.jsonl") for part in ("train", "valid")}
     group = _group(source, len(chats["train"]), batch)
     require("torch", "transformers", "peft")
+    source_model = model_folder(model)
     low = _low(precision, device)
     settings = {
-        "data": _digest(chats), "model": str(model), "steps": steps, "batch": batch, "rank": rank,
+        "data": _digest(chats), "model": checksum(source_model), "steps": steps, "batch": batch, "rank": rank,
         "lr": lr, "warmup": warmup, "bfloat16": low, "validate_every": validate_every,
         "patience": patience, "seed": seed,
     }  # fmt: skip
@@ -148,7 +150,7 @@ def finetune(
     if done is not None:
         return done
     place.mkdir(parents=True, exist_ok=True)
-    loaded, tokenizer = load_model(model, device)
+    loaded, tokenizer = load_model(source_model, device)
     examples = {p: [encode(tokenizer, chat) for chat in chats[p]] for p in chats}
     schedule = Schedule(
         len(chats["train"]) // group, group, batch // group, steps, warmup, lr, seed
@@ -210,12 +212,12 @@ def _judge(notes: dict[str, Any], found: Quality, trainer: Trainer, step: int) -
 # ---- models -------------------------------------------------------------------------------------
 
 
-def load_model(model: str | Path, device: str | None = None) -> tuple[Any, Any]:
+def load_model(folder: Path, device: str | None = None) -> tuple[Any, Any]:
     """A model in float32 and its tokenizer.
 
     Parameters
     ----------
-    model : str or Path
+    folder : Path
     device : str, optional
         By default a GPU if there is one.
 
@@ -227,20 +229,12 @@ def load_model(model: str | Path, device: str | None = None) -> tuple[Any, Any]:
     Raises
     ------
     InputError
-        Where there is no such model, or it has no chat template.
+        Where it has no chat template.
     """
-    require("torch", "transformers")
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(str(model))
-        loaded = AutoModelForCausalLM.from_pretrained(str(model), dtype=torch.float32)
-    except (OSError, ValueError) as error:
-        raise InputError(f"no model could be loaded from {str(model)!r}: {error}") from error
+    loaded, tokenizer = load(folder, _device(device))
     if not tokenizer.chat_template:
-        raise InputError(f"{str(model)!r} has no chat template: give an instruction-tuned model.")
-    return loaded.to(_device(device)), tokenizer
+        raise InputError(f"{folder} has no chat template: give an instruction-tuned model.")
+    return loaded, tokenizer
 
 
 def save_merged(model: Any, tokenizer: Any, folder: Path) -> Path:

@@ -88,7 +88,7 @@ def test_loss_falls_and_the_tuned_model_is_what_was_trained(data: Path, model: P
 
     from mlinstruments.alignment.training import quality
 
-    result = finetune(data, model, tmp_path / "run", **FAST | {"steps": 30, "validate_every": 10, "rank": 16, "lr": 5e-2})
+    result = finetune(data, tmp_path / "run", model, **FAST | {"steps": 30, "validate_every": 10, "rank": 16, "lr": 5e-2})
     losses = result.history["loss"]
     assert losses.iloc[-3:].mean() < losses.iloc[:3].mean() - 0.5
     assert result.best_step in (10, 20, 30)
@@ -107,11 +107,11 @@ def test_loss_falls_and_the_tuned_model_is_what_was_trained(data: Path, model: P
 
 
 def test_a_killed_run_goes_on_to_the_same_numbers(data: Path, model: Path, tmp_path: Path) -> None:
-    whole = finetune(data, model, tmp_path / "whole", **FAST)
+    whole = finetune(data, tmp_path / "whole", model, **FAST)
     script = (
         "import sys, warnings; warnings.simplefilter('ignore')\n"
         "from mlinstruments.alignment import finetune\n"
-        f"finetune({str(data)!r}, {str(model)!r}, {str(tmp_path / 'killed')!r}, **{FAST | {'steps': 6}!r})\n"
+        f"finetune({str(data)!r}, {str(tmp_path / 'killed')!r}, {str(model)!r}, **{FAST | {'steps': 6}!r})\n"
     )
     slow = "from mlinstruments.alignment import training\nimport time\n" + (
         "old = training.Trainer.step\n"
@@ -127,23 +127,23 @@ def test_a_killed_run_goes_on_to_the_same_numbers(data: Path, model: Path, tmp_p
     process.wait(30)
     assert checkpoint.exists()
     assert not (tmp_path / "killed" / "result.json").exists()
-    again = finetune(data, model, tmp_path / "killed", **FAST)
+    again = finetune(data, tmp_path / "killed", model, **FAST)
     np.testing.assert_array_equal(again.history.to_numpy(), whole.history.to_numpy())
     one, other = ((r.merged / "model.safetensors").read_bytes() for r in (whole, again))
     assert one == other
     # A finished run is not run again.
     stamp = os.stat(whole.merged / "model.safetensors").st_mtime_ns
-    assert finetune(data, model, tmp_path / "whole", **FAST).best_step == whole.best_step
+    assert finetune(data, tmp_path / "whole", model, **FAST).best_step == whole.best_step
     assert os.stat(whole.merged / "model.safetensors").st_mtime_ns == stamp
     with pytest.raises(InputError, match="tuned with other settings"):
-        finetune(data, model, tmp_path / "whole", **FAST | {"seed": 1})
+        finetune(data, tmp_path / "whole", model, **FAST | {"seed": 1})
 
 
 def test_a_checkpoint_of_other_settings_is_refused(data: Path, model: Path, tmp_path: Path) -> None:
     from mlinstruments.alignment.training import Trainer, add_lora
     from mlinstruments.alignment.finetune import load_model
 
-    finetune(data, model, tmp_path / "run", **FAST)
+    finetune(data, tmp_path / "run", model, **FAST)
     loaded, tokenizer = load_model(model)
     examples = [encode(tokenizer, chat) for chat in read_chats(data / "train.jsonl")]
     trainer = Trainer(add_lora(loaded, 2, 0), examples, Schedule(8, 2, 2, 6, 1, 1e-2, 0), 0, False)
@@ -158,27 +158,27 @@ def test_training_stops_where_validation_no_longer_improves(
     module = importlib.import_module("mlinstruments.alignment.finetune")
     losses = iter([3.0, 2.0, 2.5, 1.5, 1.6, 1.7, 1.0])
     monkeypatch.setattr(module, "quality", lambda *_: Quality(next(losses), 0.0, 0.0))
-    result = finetune(data, model, tmp_path / "run", **FAST | {"steps": 20, "validate_every": 1, "patience": 2})
+    result = finetune(data, tmp_path / "run", model, **FAST | {"steps": 20, "validate_every": 1, "patience": 2})
     assert len(result.history) == 6
     assert result.best_step == 4
 
 
 def test_bad_input_is_refused_before_any_model_is_loaded(data: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="there is no file"):
-        finetune(tmp_path, "none", tmp_path / "run")
+        finetune(tmp_path, tmp_path / "run", "none")
     with pytest.raises(InputError, match="multiples of 2"):
-        finetune(data, "none", tmp_path / "run", batch=3)
+        finetune(data, tmp_path / "run", "none", batch=3)
     with pytest.raises(InputError, match="precision"):
-        finetune(data, "none", tmp_path / "run", precision="half")
+        finetune(data, tmp_path / "run", "none", precision="half")
     with pytest.raises(InputError, match="lr must be positive"):
-        finetune(data, "none", tmp_path / "run", lr=0)
-    with pytest.raises(InputError, match="no model could be loaded"):
-        finetune(data, str(tmp_path / "none"), tmp_path / "run")
+        finetune(data, tmp_path / "run", "none", lr=0)
+    with pytest.raises(InputError, match="neither a GGUF file nor a folder"):
+        finetune(data, tmp_path / "run", tmp_path / "none")
     bad = tmp_path / "bad"
     bad.mkdir()
     (bad / "train.jsonl").write_text(json.dumps({"messages": CHAT}) + "\n{}\n")
     with pytest.raises(InputError, match="line 2: expected"):
-        finetune(bad, "none", tmp_path / "run")
+        finetune(bad, tmp_path / "run", "none")
 
 
 @pytest.mark.parametrize("missing", ["torch", "peft"])
@@ -190,4 +190,4 @@ def test_a_missing_package_names_the_extra(
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == missing else find(name))
     with pytest.raises(ImportError, match=r"mlinstruments\[finetune\]"):
-        finetune(data, "none", tmp_path / "run")
+        finetune(data, tmp_path / "run", "none")
