@@ -121,7 +121,9 @@ def _chat(line: str, where: str) -> list[dict[str, str]]:
         roles = [message["role"] for message in messages]
         texts = [message["content"] for message in messages]
     except (ValueError, KeyError, TypeError):
-        raise InputError(f"{where}: expected {{'messages': [{{'role', 'content'}}, ..]}}.") from None
+        raise InputError(
+            f"{where}: expected {{'messages': [{{'role', 'content'}}, ..]}}."
+        ) from None
     if len(roles) < 2 or roles[-1] != "assistant":
         raise InputError(f"{where}: the last message must be the assistant's.")
     if not set(roles) <= set(ROLES) or not all(isinstance(t, str) and t for t in texts):

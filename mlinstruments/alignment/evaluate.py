@@ -40,8 +40,9 @@ class Evaluation(Printed):
         Base and tuned.
     rows : DataFrame
         One row an answer: agent, cell, kind of game, protocol, template, order, place of the label
-        chosen, action, status, ``right`` (whether it is the utility's choice; an answer that is no
-        choice is not), and the probabilities of the labels where the agent tells them.
+        chosen, action, status, ``right`` (1 where it is the utility's choice; an answer that is no
+        choice is not; NaN where both actions are equally good), and where the agent tells them the
+        mass on labels and the share of the first in it.
     fits : dict of str to PreferenceResults
         kappa and lambda of each agent, clustered by protocol.
     tests : DataFrame
@@ -69,10 +70,15 @@ class Evaluation(Printed):
             first_label (share of the label shown first), mass (mean probability on labels, NaN
             where not known), answered (share that is a choice), answers, protocols.
         """
-        groups = self.rows.groupby(["agent", *by], sort=False)
-        return pd.DataFrame(
-            {name: _scores(frame) for name, frame in groups}
-        ).T.rename_axis(["agent", *by] if by else ["agent"])  # fmt: skip
+        columns = ["agent", *by]
+        groups = list(self.rows.groupby(columns, sort=False))
+        index = pd.MultiIndex.from_tuples([name for name, _ in groups], names=columns)
+        found = pd.DataFrame([_scores(frame) for _, frame in groups], index)
+        return (
+            found.sort_index()
+            if by
+            else found.set_axis(pd.Index([n for (n,) in index], name="agent"))
+        )
 
     @property
     def summary(self) -> Table:
@@ -189,9 +195,7 @@ def evaluate(
         _check_unseen(protocols, told, cells, labels, reply, Path(trained_on))
     place = Path(folder)
     frames = []
-    for agent, (cell, (wordings, renderings)), how in product(
-        (base, tuned), cells.items(), told
-    ):
+    for agent, (cell, (wordings, renderings)), how in product((base, tuned), cells.items(), told):
         shown = {"wordings": wordings, "renderings": renderings, "labels": labels, "reply": reply}
         ending = "" if how.get("seen") is None else f".{how['seen']}"
         log = place / f"{_slug(agent.name)}.{_slug(cell)}{ending}.jsonl"
@@ -237,8 +241,8 @@ def _told(protocols: Sequence[Protocol], belief: Any) -> list[dict[str, Any]]:
     slow = next((p for p in protocols if not SCENES[p.game].at_once), None)
     if slow is not None:
         raise InputError(
-            f"in protocol {slow.id!r} ({slow.game}) one moves first, so that the best choice depends"
-            " on what is expected of the other: give belief=, such as 0.5."
+            f"in protocol {slow.id!r} ({slow.game}) one moves first, so that the best choice"
+            " depends on what is expected of the other: give belief=, such as 0.5."
         )
     return [{"seen": 0}, {"seen": 1}]
 
@@ -286,7 +290,7 @@ def _measured(
 
 
 def _judged(rows: pd.DataFrame, protocols: dict[str, Protocol], kappa: float) -> dict[str, Any]:
-    """Columns right, best and kind; a tie has no best action and every choice is right."""
+    """Columns right (NaN in a tie, where nothing is), best (None in a tie) and kind."""
     best, kinds = [], []
     beliefs = rows[[c for c in ("belief_1", "belief_2", "belief_3") if c in rows]].to_numpy(float)
     for name, node, y in zip(rows["protocol_id"], rows["node"], beliefs, strict=True):
@@ -297,15 +301,15 @@ def _judged(rows: pd.DataFrame, protocols: dict[str, Protocol], kappa: float) ->
     ok = (rows["status"] == "ok").to_numpy()
     action = rows["action"].to_numpy()
     right = [
-        bool(o) and (b is None or int(a) == int(b))
+        np.nan if b is None else float(bool(o) and int(a) == int(b))
         for o, a, b in zip(ok, action, best, strict=True)
     ]
     return {"right": right, "best": best, "kind": kinds}
 
 
 def _scores(frame: pd.DataFrame) -> dict[str, float]:
-    right = frame["right"].to_numpy(float)
-    mean, error = clustered_mean(right, frame["protocol_id"].to_numpy())
+    judged = frame[frame["right"].notna()]
+    mean, error = clustered_mean(judged["right"].to_numpy(), judged["protocol_id"].to_numpy())
     ok = frame[frame["status"] == "ok"]
     return {
         "accuracy": mean,
@@ -339,6 +343,8 @@ def clustered_mean(values: FloatArray, clusters: AnyArray) -> tuple[float, float
     >>> clustered_mean(np.array([1.0, 1.0, 0.0, 0.0]), np.array([1, 1, 2, 2]))
     (0.5, 0.5)
     """
+    if not len(values):
+        return float("nan"), float("nan")
     mean, n = float(values.mean()), len(values)
     code = pd.factorize(clusters)[0]
     C = int(code.max()) + 1
@@ -364,7 +370,8 @@ def _fit(rows: pd.DataFrame) -> PreferenceResults:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", AssumptionWarning)  # few clusters: the table says how many
         data = ChoiceData.from_frame(table, f"answers of {rows['agent'].iloc[0]}")
-        return PreferenceLogit(("kappa",)).fit(data, clusters="protocol")
+        found: PreferenceResults = PreferenceLogit(("kappa",)).fit(data, clusters="protocol")
+    return found
 
 
 def _test(one: PreferenceResults, other: PreferenceResults, name: str) -> dict[str, Any]:

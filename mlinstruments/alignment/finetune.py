@@ -142,8 +142,8 @@ def finetune(
     source_model = model_folder(model)
     low = _low(precision, device)
     settings = {
-        "data": _digest(chats), "model": checksum(source_model), "steps": steps, "batch": batch, "rank": rank,
-        "lr": lr, "warmup": warmup, "bfloat16": low, "validate_every": validate_every,
+        "data": _digest(chats), "model": checksum(source_model), "steps": steps, "batch": batch,
+        "rank": rank, "lr": lr, "warmup": warmup, "bfloat16": low, "validate_every": validate_every,
         "patience": patience, "seed": seed,
     }  # fmt: skip
     done = _finished(place, settings)

@@ -221,5 +221,3 @@ def _prompt_tokens(tokenizer: Any, prompt: Prompt) -> list[int]:
     )
     tokens: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
     return tokens
-
-

@@ -202,8 +202,8 @@ def matrix_kind(protocol: Protocol) -> str:
     --------
     >>> from mlinstruments.alignment import matrix_kind
     >>> from mlinstruments.games import Protocol
-    >>> matrix_kind(Protocol("matrix", 70, 90, 40, 10)), matrix_kind(Protocol("matrix", 90, 70, 10, 40))
-    ('stag hunt', 'chicken')
+    >>> [matrix_kind(Protocol("matrix", *p)) for p in ((70, 90, 40, 10), (90, 70, 10, 40))]
+    ['stag hunt', 'chicken']
     """
     if protocol.game not in ("matrix", "public_goods"):
         raise InputError(f"matrix_kind is about 2x2 games; got {protocol.game}.")

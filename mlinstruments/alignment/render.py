@@ -146,9 +146,7 @@ def _principle(kappa: float) -> str:
         return "I choose what can be expected to pay me most."
     if kappa == 1:
         return "I choose what would pay me most if everybody chose the same."
-    weights = (
-        "with equal weights" if kappa == 0.5 else f"with weights {kappa:g} and {1 - kappa:g}"
-    )
+    weights = "with equal weights" if kappa == 0.5 else f"with weights {kappa:g} and {1 - kappa:g}"
     return (
         "I choose by two numbers: what I would get if everybody chose the same as I, and what I"
         f" can expect to get, {weights}."
@@ -199,7 +197,7 @@ def _strategy(prompt: Prompt, label: Label, choice: str) -> str:
     if prompt.node is None or prompt.protocol.n_nodes == 1:
         return choice
     names = prompt.protocol.strategies
-    rank = {s: u for s, u in zip(names, label.utility.tolist(), strict=True)}
+    rank = dict(zip(names, label.utility.tolist(), strict=True))
     return max((s for s in names if s[prompt.node] == choice), key=rank.__getitem__)
 
 
@@ -224,8 +222,9 @@ class _Writer:
 
     def _own(self, name: str, action: int) -> tuple[str, Fraction]:
         """What an action pays against the other's move, or against what is expected of it."""
-        scene, sits = SCENES[self.prompt.protocol.game], seat(
-            self.prompt.protocol, self.prompt.node, self.prompt.seen
+        scene, sits = (
+            SCENES[self.prompt.protocol.game],
+            seat(self.prompt.protocol, self.prompt.node, self.prompt.seen),
         )
         first, second = mover_labels(self.prompt)
         if sits.moves == "second":
@@ -265,7 +264,8 @@ class _Writer:
     ) -> tuple[str, Fraction]:
         """Expected payoff of the first (0) or the second mover (1)."""
         paths = PATHS[self.prompt.protocol.game](first, second)  # type: ignore[arg-type]
-        ends = [(Fraction(chance), self.pay(pays[who])) for chance, pays in paths]  # type: ignore[arg-type]
+        # The paths of a game are sums and products, of fractions as of arrays.
+        ends = [(Fraction(str(chance)), self.pay(pays[who])) for chance, pays in paths]
         return expectation([(chance, pay) for chance, pay in ends if chance != 0])
 
     def _weighed(self, own: Fraction, alike: Fraction) -> tuple[str, Fraction]:

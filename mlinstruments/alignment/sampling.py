@@ -130,7 +130,12 @@ class Drawn:
 
 
 def draw_pairs(
-    space: Space, n: int, kappa: float, rng: np.random.Generator, refused: Collection[str], use: Drawn
+    space: Space,
+    n: int,
+    kappa: float,
+    rng: np.random.Generator,
+    refused: Collection[str],
+    use: Drawn,
 ) -> Iterator[tuple[Prompt, Prompt]]:
     """Situations in both assignments of labels, balanced over games, nodes and best actions.
 
@@ -180,9 +185,9 @@ def _draw_pair(
             use.dropped[reason] += 1
             continue
         # In some games one action is always best: after many draws any will do.
-        if wanted is not None and attempt < ATTEMPTS // 20:
-            if best_choice(protocol, y, kappa).choice(node) != wanted:
-                continue
+        choosy = wanted is not None and attempt < ATTEMPTS // 20
+        if choosy and best_choice(protocol, y, kappa).choice(node) != wanted:
+            continue
         pair = tuple(
             make_prompt(
                 protocol, node, wording=names[0], rendering=names[1], labels=names[2],

@@ -1,4 +1,4 @@
-"""LoRA training step by step: batches in whole groups, checkpoints that go on to the same numbers."""
+"""LoRA training step by step: whole groups in a batch, checkpoints that go on to equal numbers."""
 
 from __future__ import annotations
 
@@ -123,9 +123,7 @@ def completion_logits(model: Any, batch: Sequence[Encoded], pad: int, low: bool)
     return logits.float(), labels[:, 1:][kept]
 
 
-def quality(
-    model: Any, examples: Sequence[Encoded], pad: int, low: bool, size: int = 8
-) -> Quality:
+def quality(model: Any, examples: Sequence[Encoded], pad: int, low: bool, size: int = 8) -> Quality:
     """How a model does on examples; see :class:`Quality`."""
     import torch
 

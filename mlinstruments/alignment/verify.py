@@ -57,16 +57,16 @@ def check_target(prompt: Prompt, text: str, kappa: float = 0.0) -> None:
     >>> from mlinstruments.alignment.verify import check_target
     >>> from mlinstruments.games import Protocol
     >>> prompt = make_prompt(Protocol("matrix", 45, 60, 40, 10, id="hunt"), 0, seen=0)
-    >>> wrong = "I A, other B: I get 11.\\nI B, other B: I get 40.\\n40 is more than 11.\\nDecision: B"
-    >>> check_target(prompt, wrong)
+    >>> lines = ["I A, other B: I get 11.", "I B, other B: I get 40.", "40 is more than 11."]
+    >>> check_target(prompt, "\\n".join([*lines, "Decision: B"]))
     Traceback (most recent call last):
     ...
     mlinstruments._core.exceptions.InputError: target of 'hunt:... it is 10.
     """
     weight = Fraction(repr(float(kappa)))
-    status, choice = parse_answer(text, prompt)
+    _, choice = parse_answer(text, prompt)
     right = best_choices(prompt, weight)
-    if status != "ok" or choice not in right or len(right) > 1:
+    if choice is None or choice not in right or len(right) > 1:
         _fail(prompt, text.splitlines()[-1], f"the utility chooses {' or '.join(sorted(right))}")
     *lines, decision = text.splitlines()
     if not lines:

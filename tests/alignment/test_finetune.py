@@ -49,7 +49,9 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_mask_covers_the_answer_and_the_end_of_the_turn() -> None:
     tokenizer = tiny_tokenizer()
     made = encode(tokenizer, CHAT)
-    ids, attention, labels = tensors([made, encode(tokenizer, CHAT[:1] + [{"role": "assistant", "content": "B"}])], 0, "cpu")
+    ids, attention, labels = tensors(
+        [made, encode(tokenizer, [*CHAT[:1], {"role": "assistant", "content": "B"}])], 0, "cpu"
+    )
     for row, answer in enumerate((CHAT[1]["content"], "B")):
         kept = ids[row][labels[row] != -100].tolist()
         assert tokenizer.decode(kept) == answer + "<|im_end|>"
@@ -64,7 +66,12 @@ def test_templates_that_would_teach_something_else_are_refused() -> None:
     with pytest.raises(InputError, match="does not end the assistant's turn"):
         encode(tiny_tokenizer(TEMPLATE.replace("<|im_end|>\n", "\n")), CHAT)
     with pytest.raises(InputError, match="right behind the prompt"):
-        encode(tiny_tokenizer(TEMPLATE.replace("{{ message['content'] }}", "> {{ message['content'] }}")), CHAT)
+        encode(
+            tiny_tokenizer(
+                TEMPLATE.replace("{{ message['content'] }}", "> {{ message['content'] }}")
+            ),
+            CHAT,
+        )
 
 
 def test_batches_hold_whole_situations_and_every_one_before_any_again() -> None:
@@ -83,12 +90,19 @@ def test_batches_hold_whole_situations_and_every_one_before_any_again() -> None:
     assert rates[-1] > 0.1
 
 
-def test_loss_falls_and_the_tuned_model_is_what_was_trained(data: Path, model: Path, tmp_path: Path) -> None:
+def test_loss_falls_and_the_tuned_model_is_what_was_trained(
+    data: Path, model: Path, tmp_path: Path
+) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     from mlinstruments.alignment.training import quality
 
-    result = finetune(data, tmp_path / "run", model, **FAST | {"steps": 30, "validate_every": 10, "rank": 16, "lr": 5e-2})
+    result = finetune(
+        data,
+        tmp_path / "run",
+        model,
+        **FAST | {"steps": 30, "validate_every": 10, "rank": 16, "lr": 5e-2},
+    )
     losses = result.history["loss"]
     assert losses.iloc[-3:].mean() < losses.iloc[:3].mean() - 0.5
     assert result.best_step in (10, 20, 30)
@@ -140,8 +154,8 @@ def test_a_killed_run_goes_on_to_the_same_numbers(data: Path, model: Path, tmp_p
 
 
 def test_a_checkpoint_of_other_settings_is_refused(data: Path, model: Path, tmp_path: Path) -> None:
-    from mlinstruments.alignment.training import Trainer, add_lora
     from mlinstruments.alignment.finetune import load_model
+    from mlinstruments.alignment.training import Trainer, add_lora
 
     finetune(data, tmp_path / "run", model, **FAST)
     loaded, tokenizer = load_model(model)
@@ -158,7 +172,9 @@ def test_training_stops_where_validation_no_longer_improves(
     module = importlib.import_module("mlinstruments.alignment.finetune")
     losses = iter([3.0, 2.0, 2.5, 1.5, 1.6, 1.7, 1.0])
     monkeypatch.setattr(module, "quality", lambda *_: Quality(next(losses), 0.0, 0.0))
-    result = finetune(data, tmp_path / "run", model, **FAST | {"steps": 20, "validate_every": 1, "patience": 2})
+    result = finetune(
+        data, tmp_path / "run", model, **FAST | {"steps": 20, "validate_every": 1, "patience": 2}
+    )
     assert len(result.history) == 6
     assert result.best_step == 4
 
@@ -188,6 +204,8 @@ def test_a_missing_package_names_the_extra(
     import importlib.util
 
     find = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == missing else find(name))
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == missing else find(name)
+    )
     with pytest.raises(ImportError, match=r"mlinstruments\[finetune\]"):
         finetune(data, tmp_path / "run", "none")

@@ -50,7 +50,9 @@ def test_guessing_and_batches_change_nothing(tuned: Path) -> None:
 
 
 @pytest.mark.parametrize("wrong_at", [0, 1, 5, 39, None])
-def test_a_guess_wrong_somewhere_changes_nothing(tuned: Path, wrong_at: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_guess_wrong_somewhere_changes_nothing(
+    tuned: Path, wrong_at: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     agent = GreedyAgent(tuned, batch=3, max_tokens=40)
     tokenizer = agent._loaded[1]
     alone = texts(agent)
@@ -66,16 +68,22 @@ def test_a_guess_wrong_somewhere_changes_nothing(tuned: Path, wrong_at: int | No
     read = [_prompt_tokens(tokenizer, prompt) for prompt in PROMPTS]
     accepted = agent._accepted(read, [guess(agent, prompt) for prompt in PROMPTS])
     # Up to the first wrong token, and the right one in its place.
-    assert [len(new) for new in accepted] == [40 if wrong_at is None else wrong_at + 1] * len(PROMPTS)
+    assert [len(new) for new in accepted] == [40 if wrong_at is None else wrong_at + 1] * len(
+        PROMPTS
+    )
     assert texts(agent) == alone
 
 
-def test_a_model_that_writes_the_guess_is_not_asked_to_generate(tuned: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_that_writes_the_guess_is_not_asked_to_generate(
+    tuned: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     agent = GreedyAgent(tuned, guess=0.0)
     end = agent._loaded[1].eos_token
     guesses = [agent._guess(prompt) for prompt in PROMPTS]
     assert agent._loaded[1].decode(guesses[0]) == target(PROMPTS[0]) + end
-    monkeypatch.setattr(GreedyAgent, "_accepted", lambda self, read, given: [list(g) for g in given])
+    monkeypatch.setattr(
+        GreedyAgent, "_accepted", lambda self, read, given: [list(g) for g in given]
+    )
     monkeypatch.setattr(agent._loaded[0], "generate", None)
     assert texts(agent) == [target(prompt) for prompt in PROMPTS]
 
@@ -87,9 +95,13 @@ def test_label_probabilities_are_those_of_the_next_token(tuned: Path) -> None:
     found = agent.decision_probabilities(PROMPTS, written)
     ends = ["I get 3.\nDecision:", "Decision:", "Decision: A or\nDecision:", "Decision:"] * 2
     for row, (prompt, end) in enumerate(zip(PROMPTS, ends, strict=True)):
-        text = tokenizer.apply_chat_template(prompt.messages, tokenize=False, add_generation_prompt=True)
+        text = tokenizer.apply_chat_template(
+            prompt.messages, tokenize=False, add_generation_prompt=True
+        )
         with torch.no_grad():
-            logits = model(torch.tensor([tokenizer(text + end)["input_ids"]])).logits[0, -1].double()
+            logits = (
+                model(torch.tensor([tokenizer(text + end)["input_ids"]])).logits[0, -1].double()
+            )
         p = torch.softmax(logits, -1)
         space = tokenizer(" ")["input_ids"][0]  # a token a character: " A" begins with a space
         for column, option in enumerate(prompt.options):

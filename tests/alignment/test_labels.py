@@ -27,10 +27,14 @@ def reciprocation_threshold(p: Protocol, y1: float) -> float:
 
 
 def test_the_threshold_of_the_notes() -> None:
-    assert reciprocation_threshold(Protocol("tg", 90, 60, 30, 10), 0.5) == pytest.approx(3 / 7, rel=1e-12)
+    assert reciprocation_threshold(Protocol("tg", 90, 60, 30, 10), 0.5) == pytest.approx(
+        3 / 7, rel=1e-12
+    )
 
 
-@pytest.mark.parametrize("protocol", [p for p in default_grid() if p.game == "tg"], ids=lambda p: p.id)
+@pytest.mark.parametrize(
+    "protocol", [p for p in default_grid() if p.game == "tg"], ids=lambda p: p.id
+)
 @pytest.mark.parametrize("y1", [0.2, 0.5, 1.0])
 def test_reciprocation_turns_at_its_threshold(protocol: Protocol, y1: float) -> None:
     threshold = reciprocation_threshold(protocol, y1)
@@ -80,7 +84,9 @@ def test_ties_are_recorded() -> None:
     assert label.choice(0) == "1"
     assert label.choice(1) is None
     assert label.margin(1) == 0
-    assert label.margin(0) == pytest.approx(2.5 / 60, rel=1e-12)  # half of 35 - 30, of a range of 60
+    assert label.margin(0) == pytest.approx(
+        2.5 / 60, rel=1e-12
+    )  # half of 35 - 30, of a range of 60
     assert label.margin() == 0
 
 

@@ -29,8 +29,14 @@ def prompts(seed: int = 0, each: int = 4) -> list[Prompt]:
             nodes = [*range(protocol.n_nodes), *([None] if protocol.n_nodes > 1 else [])]
             for node in nodes:
                 wording, rendering = names[len(made) % len(names)]
-                belief = [float(b) for b in rng.choice([0.1, 0.25, 0.5, 0.9, 1.0], protocol.n_nodes)]
-                seen = int(rng.integers(2)) if game in ("matrix", "public_goods") and rng.random() < 0.5 else None
+                belief = [
+                    float(b) for b in rng.choice([0.1, 0.25, 0.5, 0.9, 1.0], protocol.n_nodes)
+                ]
+                seen = (
+                    int(rng.integers(2))
+                    if game in ("matrix", "public_goods") and rng.random() < 0.5
+                    else None
+                )
                 made.append(
                     make_prompt(
                         protocol, node, wording=wording, rendering=rendering,
@@ -108,7 +114,9 @@ def test_the_tree_and_the_paths_agree() -> None:
             exact = [[Fraction(repr(float(v))) for v in z] for z in (x, y)]
             first = expected(protocol, exact[0], exact[1])[0]
             second = expected(protocol, exact[1], exact[0])[1]
-            assert float((first + second) / 2) == pytest.approx(float(payoff(protocol, x, y)), rel=1e-12)
+            assert float((first + second) / 2) == pytest.approx(
+                float(payoff(protocol, x, y)), rel=1e-12
+            )
 
 
 def test_targets_read_as_they_should() -> None:
@@ -131,7 +139,9 @@ def test_at_equal_weights_the_sum_is_twice_the_utility() -> None:
     for prompt in prompts(each=2):
         if untied(prompt, 0.5):
             label = best_choice(prompt.protocol, prompt.belief or (), 0.5)
-            top = max(float(n) for n in re.findall(r"= (-?[\d.]+)\.$", target(prompt, 0.5), re.MULTILINE))
+            top = max(
+                float(n) for n in re.findall(r"= (-?[\d.]+)\.$", target(prompt, 0.5), re.MULTILINE)
+            )
             assert top == pytest.approx(2 * label.utility.max(), rel=1e-12)
 
 
