@@ -6,6 +6,7 @@ from .finetune import FinetuneResult, finetune
 from .greedy import GreedyAgent
 from .labels import UTILITIES, Label, best_choice, matrix_kind
 from .render import target
+from .report import plot_accuracy
 from .sampling import affine_key
 from .verify import check_target
 
@@ -26,5 +27,6 @@ __all__ = [
     "finetune",
     "make_dataset",
     "matrix_kind",
+    "plot_accuracy",
     "target",
 ]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from mlinstruments._core.drawing import BLUE, GREY, VERMILION, pyplot
+from mlinstruments._core.drawing import GREY, VERMILION, pyplot
 
 if TYPE_CHECKING:
     from .evaluate import Evaluation
@@ -47,7 +47,7 @@ def html_report(found: Evaluation) -> str:
         " errors are clustered by protocol; repeated prompts about one protocol are not independent"
         " evidence.</p>",
         "<h2>Accuracy</h2>",
-        _picture(accuracy_figure(found), "share of answers that are the utility's choice"),
+        _picture(plot_accuracy(found).figure, "share of answers that are the utility's choice"),
         found.summary.as_html(),
         "<h2>What decides: labels or payoffs</h2>",
         _frame(found.accuracy(())[["first_label", "mass", "answered"]]),
@@ -69,11 +69,26 @@ def html_report(found: Evaluation) -> str:
     )
 
 
-def accuracy_figure(found: Evaluation) -> Any:
-    """Accuracy by cell and kind of game, base and tuned, with 95% intervals."""
+def plot_accuracy(found: Evaluation, ax: Any = None) -> Any:
+    """Accuracy by cell and kind of game, base and tuned, with 95% intervals.
+
+    Parameters
+    ----------
+    found : Evaluation
+    ax : matplotlib Axes, optional
+
+    Returns
+    -------
+    matplotlib Axes
+
+    Raises
+    ------
+    MissingExtraError
+        Where matplotlib is not installed.
+    """
     table = found.accuracy()
     places = list(dict.fromkeys((cell, kind) for _, cell, kind in table.index))
-    ax = _axes(1, (8.0, 1.2 + 0.45 * len(places)))[0]
+    ax = _axes(1, (8.0, 1.2 + 0.45 * len(places)))[0] if ax is None else ax
     for k, (name, colour) in enumerate(zip(found.agents, COLOURS, strict=True)):
         rows = table.loc[name].reindex(places)
         y = np.arange(len(places)) + (0.14 if k else -0.14)
@@ -87,7 +102,7 @@ def accuracy_figure(found: Evaluation) -> Any:
     ax.set_xlim(-0.02, 1.02)
     ax.set_xlabel("share of answers that are the utility's choice")
     ax.legend(frameon=False, loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=2)
-    return ax.figure
+    return ax
 
 
 def curve_figure(found: Evaluation) -> Any:
@@ -99,25 +114,6 @@ def curve_figure(found: Evaluation) -> Any:
         plot_choice_curve(found.fits[name], ax=ax)
         ax.set_title(name, fontsize="medium")
     return axes[0].figure
-
-
-def history_figure(history: pd.DataFrame) -> Any:
-    """Loss of a training run by step, and the validation beside it.
-
-    Parameters
-    ----------
-    history : DataFrame
-        Of a :class:`FinetuneResult`.
-    """
-    ax = _axes(1, (6.0, 3.6))[0]
-    ax.plot(history.index, history["loss"], color=GREY, linewidth=1.2, label="training")
-    valid = history["valid_loss"].dropna()
-    ax.plot(valid.index, valid, "o-", color=BLUE, label="validation, other wordings")
-    ax.set_yscale("log")
-    ax.set_xlabel("step")
-    ax.set_ylabel("loss")
-    ax.legend(frameon=False)
-    return ax.figure
 
 
 def _axes(columns: int, size: tuple[float, float]) -> list[Any]:
