@@ -147,7 +147,9 @@ def test_the_files(tmp_path: Path) -> None:
     assert manifest["kappa"] == 0
     assert manifest["counts"] == {"train": 8, "valid": 2}
     assert manifest["seed"] == 0
-    assert set(manifest["templates"]) >= {e.prompt.template.rpartition("/")[0] for e in made.train}
+    assert set(manifest["templates"]) >= {
+        "/".join((e.prompt.wording, e.prompt.rendering, e.prompt.labels)) for e in made.train
+    }
     chats = [json.loads(line)["messages"] for line in (place / "train.jsonl").read_text().splitlines()]
     assert [c[-1] for c in chats] == [{"role": "assistant", "content": e.text} for e in made.train]
     assert [c[-2]["content"] for c in chats] == [e.prompt.user for e in made.train]
