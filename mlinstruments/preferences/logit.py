@@ -182,6 +182,12 @@ def _subject_column(clusters: str | Sequence[str] | None) -> str:
     return names[0]
 
 
+# A scale at which the own payoffs of no choice set move an index by more than this is zero: Newton
+# leaves about 1e-15 where shares do not depend on payoffs at all, as those of an agent that always
+# takes the first label, asked in both orders.
+NO_SCALE = 1e-10
+
+
 def fit_design(
     design: Design,
     clusters: tuple[IntArray, ...] = (),
@@ -200,7 +206,8 @@ def fit_design(
         theta, found = best
         covariance = coefficient_covariance(design, theta, found, clusters)
         value = found.value
-        report = replace(report, scale_positive=bool(theta[0] > 0))
+        reach = theta[0] * np.abs(design.z[..., 0]).max()
+        report = replace(report, scale_positive=bool(reach > NO_SCALE))
     return PreferenceResults(
         theta=theta,
         theta_cov=covariance,

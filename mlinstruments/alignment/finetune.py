@@ -1,0 +1,321 @@
+"""Tune a language model on a data set, on the spot: LoRA, checkpoints, early stop, merged model."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from tqdm import tqdm
+
+from mlinstruments._core.arrays import check_choice, check_count
+from mlinstruments._core.exceptions import InputError
+from mlinstruments.agents.weights import checksum, load, model_folder
+
+from .dataset import MANIFEST
+from .encoding import Encoded, encode, read_chats
+from .training import Quality, Schedule, Trainer, add_lora, quality, require
+
+CHECKPOINT, RESULT, MERGED = "checkpoint.pt", "result.json", "merged"
+PRECISIONS = ("auto", "float32", "bfloat16")
+
+
+@dataclass(frozen=True, eq=False)
+class FinetuneResult:
+    """What :func:`finetune` returns.
+
+    Parameters
+    ----------
+    folder : Path
+    settings : dict
+        What the numbers depend on.
+    history : DataFrame
+        One row a step: loss; where validated: valid_loss, valid_exact and valid_decided (see
+        :class:`.Quality`), NaN elsewhere.
+    best_step : int
+        Steps after which the weights kept were reached.
+    seconds : float
+        Of training and validation, over all runs it took.
+    """
+
+    folder: Path
+    settings: dict[str, Any]
+    history: pd.DataFrame
+    best_step: int
+    seconds: float
+
+    @property
+    def merged(self) -> Path:
+        """Folder of the tuned model, adapters merged in, with its tokenizer."""
+        return self.folder / MERGED
+
+
+def finetune(
+    data: str | Path,
+    folder: str | Path,
+    model: str | Path | None = None,
+    *,
+    steps: int = 120,
+    batch: int = 6,
+    rank: int = 16,
+    lr: float = 1e-3,
+    warmup: int = 10,
+    precision: str = "auto",
+    validate_every: int = 20,
+    patience: int = 2,
+    checkpoint_every: int = 10,
+    seed: int = 0,
+    device: str | None = None,
+    progress: bool = True,
+) -> FinetuneResult:
+    """LoRA fine-tuning in this process, by the cross-entropy of completions alone.
+
+    The mask covers the answer and the token that ends the turn, which is checked for every example.
+    The two label orders of a situation stand in one batch. Every ``validate_every`` steps the
+    validation part, whose wordings are not trained on, is measured without generating; the weights
+    of least validation loss are kept, and training stops where it has not fallen ``patience`` times
+    in a row. A run that was killed goes on from its last checkpoint to the same numbers: give it
+    the same arguments again.
+
+    Parameters
+    ----------
+    data : str or Path
+        Folder with ``train.jsonl`` and ``valid.jsonl``, such as :func:`make_dataset` writes.
+    folder : str or Path
+        Where checkpoints and the tuned model go.
+    model : str or Path, optional
+        The folder of a causal language model with a chat template, or a GGUF file; the packaged
+        SmolLM2 by default. Nothing is fetched from a network.
+    steps : int
+        At most.
+    batch : int
+        Examples in a step, whole groups of label orders.
+    rank : int
+        Of the adapters on all linear layers; their scale is 2.
+    lr : float
+        Highest learning rate: reached in ``warmup`` steps, then half a cosine down to a tenth.
+    warmup : int
+    precision : {"auto", "float32", "bfloat16"}
+        Of matrix products; weights and gradients of adapters are float32 in any case. ``auto``:
+        bfloat16 where the processor multiplies in it.
+    validate_every, patience, checkpoint_every : int
+        In steps, in validations, in steps.
+    seed : int
+        Of adapters and the order of examples.
+    device : str, optional
+        Where to train; a GPU if there is one.
+    progress : bool
+        Show a progress bar.
+
+    Returns
+    -------
+    FinetuneResult
+
+    Raises
+    ------
+    MissingExtraError
+        Where torch, transformers or peft is missing.
+    InputError
+        Where the data cannot be used, or the folder holds a run with other settings.
+
+    References
+    ----------
+    Hu et al. (2022), LoRA, arXiv:2106.09685.
+    """
+    for value, name in (
+        (steps, "steps"), (batch, "batch"), (rank, "rank"), (validate_every, "validate_every"),
+        (patience, "patience"), (checkpoint_every, "checkpoint_every"),
+    ):  # fmt: skip
+        check_count(value, name, 1)
+    check_choice(precision, "precision", PRECISIONS)
+    if not lr > 0:
+        raise InputError(f"lr must be positive; got {lr!r}.")
+    source, place = Path(data), Path(folder)
+    chats = {part: read_chats(source / f"{part}.jsonl") for part in ("train", "valid")}
+    group = _group(source, len(chats["train"]), batch)
+    require("torch", "transformers", "peft")
+    source_model = model_folder(model)
+    low = _low(precision, device)
+    settings = {
+        "data": _digest(chats), "model": checksum(source_model), "steps": steps, "batch": batch,
+        "rank": rank, "lr": lr, "warmup": warmup, "bfloat16": low, "validate_every": validate_every,
+        "patience": patience, "seed": seed,
+    }  # fmt: skip
+    done = _finished(place, settings)
+    if done is not None:
+        return done
+    place.mkdir(parents=True, exist_ok=True)
+    loaded, tokenizer = load_model(source_model, device)
+    examples = {p: [encode(tokenizer, chat) for chat in chats[p]] for p in chats}
+    schedule = Schedule(
+        len(chats["train"]) // group, group, batch // group, steps, warmup, lr, seed
+    )
+    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+    trainer = Trainer(add_lora(loaded, rank, seed), examples["train"], schedule, pad, low)
+    notes = _train(
+        trainer, examples["valid"], place / CHECKPOINT, settings, checkpoint_every, progress
+    )
+    save_merged(trainer.model, tokenizer, place / MERGED)
+    kept = json.dumps({key: value for key, value in notes.items() if key != "best"}, indent=1)
+    (place / RESULT).write_text(kept, encoding="utf-8")
+    (place / CHECKPOINT).unlink()  # last: a run killed before goes on from it
+    return _result(place, notes)
+
+
+def _train(
+    trainer: Trainer, valid: list[Encoded], checkpoint: Path, settings: dict[str, Any],
+    checkpoint_every: int, progress: bool,
+) -> dict[str, Any]:  # fmt: skip
+    """All steps that are left; the trainer then holds the best weights."""
+    notes: dict[str, Any] = {
+        "settings": settings, "history": [], "step": 0, "best_step": 0, "best_loss": float("inf"),
+        "misses": 0, "seconds": 0.0, "best": trainer.weights(),
+    }  # fmt: skip
+    if checkpoint.exists():
+        notes = trainer.load(checkpoint, settings)
+    steps, every = settings["steps"], settings["validate_every"]
+    with tqdm(total=steps, initial=notes["step"], unit="step", disable=not progress) as bar:
+        while notes["step"] < steps and notes["misses"] < settings["patience"]:
+            begin = time.perf_counter()
+            step = notes["step"]
+            row = {"step": step + 1, "loss": trainer.step(step)}
+            if (step + 1) % every == 0 or step + 1 == steps:
+                found = quality(trainer.model.eval(), valid, trainer.pad, trainer.low)
+                row |= {f"valid_{name}": value for name, value in asdict(found).items()}
+                _judge(notes, found, trainer, step + 1)
+            notes["history"].append(row)
+            notes["step"] = step + 1
+            notes["seconds"] += time.perf_counter() - begin
+            if (step + 1) % checkpoint_every == 0:
+                trainer.save(checkpoint, notes)
+            bar.set_postfix({k: f"{v:.3g}" for k, v in row.items() if k != "step"})
+            bar.update()
+    trainer.save(checkpoint, notes)
+    trainer.load_weights(notes["best"])
+    return notes
+
+
+def _judge(notes: dict[str, Any], found: Quality, trainer: Trainer, step: int) -> None:
+    """Keep the weights where validation loss has fallen, else count a miss."""
+    if found.loss < notes["best_loss"]:
+        notes |= {"best_loss": found.loss, "best_step": step, "misses": 0}
+        notes["best"] = trainer.weights()
+    else:
+        notes["misses"] += 1
+
+
+# ---- models -------------------------------------------------------------------------------------
+
+
+def load_model(folder: Path, device: str | None = None) -> tuple[Any, Any]:
+    """A model in float32 and its tokenizer.
+
+    Parameters
+    ----------
+    folder : Path
+    device : str, optional
+        By default a GPU if there is one.
+
+    Returns
+    -------
+    tuple
+        Model and tokenizer of transformers.
+
+    Raises
+    ------
+    InputError
+        Where it has no chat template.
+    """
+    loaded, tokenizer = load(folder, _device(device))
+    if not tokenizer.chat_template:
+        raise InputError(f"{folder} has no chat template: give an instruction-tuned model.")
+    return loaded, tokenizer
+
+
+def save_merged(model: Any, tokenizer: Any, folder: Path) -> Path:
+    """Merge adapters into the weights and save them whole or not at all; ends the training.
+
+    Parameters
+    ----------
+    model : peft model
+    tokenizer : transformers tokenizer
+    folder : Path
+
+    Returns
+    -------
+    Path
+    """
+    part = folder.with_name(folder.name + ".part")
+    shutil.rmtree(part, ignore_errors=True)
+    merged = model.merge_and_unload()
+    merged.save_pretrained(part)
+    tokenizer.save_pretrained(part)
+    shutil.rmtree(folder, ignore_errors=True)
+    part.replace(folder)
+    return folder
+
+
+def _device(device: str | None) -> str:
+    import torch
+
+    return device or ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _low(precision: str, device: str | None) -> bool:
+    """Whether to multiply in bfloat16."""
+    import torch
+
+    if precision != "auto":
+        return precision == "bfloat16"
+    if _device(device).startswith("cuda"):
+        return bool(torch.cuda.is_bf16_supported())
+    return bool(torch.cpu._is_avx512_bf16_supported())
+
+
+# ---- bookkeeping --------------------------------------------------------------------------------
+
+
+def _group(source: Path, examples: int, batch: int) -> int:
+    """How many examples stay together: those of one situation."""
+    path = source / MANIFEST
+    group = 1
+    if path.exists():
+        group = int(json.loads(path.read_text(encoding="utf-8")).get("group", 1))
+    if examples % group or batch % group:
+        raise InputError(
+            f"batch={batch} and the {examples} examples must be multiples of {group}: the label"
+            " orders of a situation stay together."
+        )
+    if batch > examples:
+        raise InputError(f"batch={batch} is more than the {examples} examples there are.")
+    return group
+
+
+def _digest(chats: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(chats, sort_keys=True).encode()).hexdigest()
+
+
+def _finished(place: Path, settings: dict[str, Any]) -> FinetuneResult | None:
+    """The result of a run that was finished here, if it was the same."""
+    path = place / RESULT
+    if not path.exists():
+        return None
+    notes = json.loads(path.read_text(encoding="utf-8"))
+    if notes["settings"] != settings:
+        raise InputError(
+            f"{place} holds a model tuned with other settings: choose another folder, or remove"
+            " it yourself."
+        )
+    return _result(place, notes)
+
+
+def _result(place: Path, notes: dict[str, Any]) -> FinetuneResult:
+    history = pd.DataFrame(notes["history"]).set_index("step")
+    return FinetuneResult(
+        place, notes["settings"], history, int(notes["best_step"]), float(notes["seconds"])
+    )

@@ -1,0 +1,223 @@
+"""The most probable answer of a model, fast where a target says what it may be.
+
+Greedy generation writes one token after another. Where the answer is guessed, one pass over prompt
+and guess tells which of its tokens the model would have written; only what differs is generated.
+A tuned model mostly writes its target, so that most answers cost one pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mlinstruments._core.arrays import check_count
+from mlinstruments._core.exceptions import InputError
+from mlinstruments._core.typing import FloatArray
+from mlinstruments.agents import Answer, Prompt
+from mlinstruments.agents.local import label_tokens
+from mlinstruments.agents.weights import checksum, libraries, load, model_folder
+
+from .encoding import Encoded
+from .render import target
+from .training import completion_logits
+
+DECISION = "Decision:"
+
+
+@dataclass(frozen=True, eq=False)
+class GreedyAgent:
+    """A causal language model in this process at temperature 0, several prompts at a time.
+
+    What it writes is what :class:`mlinstruments.agents.LocalAgent` writes at temperature 0, but for
+    tokens that tie to seven digits.
+
+    Parameters
+    ----------
+    model : str or Path, optional
+        Folder of a model, or a GGUF file; the packaged SmolLM2 by default.
+    name : str
+        What logs call it.
+    guess : float, optional
+        kappa of the utility whose targets the answers are likely to be, which makes it faster and
+        changes nothing else.
+    style : {"full", "short", "action"}
+        Of these targets.
+    max_tokens : int
+        Longest answer.
+    batch : int
+        Prompts at a time.
+    device : str
+
+    Examples
+    --------
+    >>> from mlinstruments.alignment import GreedyAgent
+    >>> agent = GreedyAgent(name="base")  # reads no weights before it is asked
+    >>> agent.name
+    'base'
+    """
+
+    model: str | Path | None = None
+    name: str = "greedy"
+    guess: float | None = None
+    style: str = "short"
+    max_tokens: int = 200
+    batch: int = 16
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        check_count(self.max_tokens, "max_tokens", 1)
+        check_count(self.batch, "batch", 1)
+
+    @cached_property
+    def _folder(self) -> Path:
+        return model_folder(self.model)
+
+    @cached_property
+    def _loaded(self) -> tuple[Any, Any]:
+        return load(self._folder, self.device)
+
+    @cached_property
+    def settings(self) -> dict[str, Any]:
+        """What its answers depend on."""
+        return {
+            "agent": "greedy",
+            "sha256": checksum(self._folder),
+            "dtype": "float32",
+            "temperature": 0.0,
+            "max_tokens": self.max_tokens,
+            "device": self.device,
+        }
+
+    def answer(self, prompts: Sequence[Prompt], seeds: Sequence[int]) -> Iterator[Answer]:
+        """The most probable answers.
+
+        Parameters
+        ----------
+        prompts : sequence of Prompt
+        seeds : sequence of int
+            Not needed: nothing is drawn.
+
+        Returns
+        -------
+        iterator of Answer
+        """
+        _, tokenizer = self._loaded
+        for begin in range(0, len(prompts), self.batch):
+            part = prompts[begin : begin + self.batch]
+            read = [_prompt_tokens(tokenizer, prompt) for prompt in part]
+            written = self._accepted(read, [self._guess(prompt) for prompt in part])
+            self._go_on(read, written)
+            for known, new in zip(read, written, strict=True):
+                text = tokenizer.decode(new, skip_special_tokens=True)
+                yield Answer(text, len(known), len(new))
+
+    def _guess(self, prompt: Prompt) -> list[int]:
+        if self.guess is None:
+            return []
+        _, tokenizer = self._loaded
+        try:
+            text = target(prompt, self.guess, self.style) + tokenizer.eos_token
+        except InputError:  # no belief stated, or a tie: there is nothing to guess
+            return []
+        tokens: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
+        return tokens[: self.max_tokens]
+
+    def _accepted(self, read: Sequence[list[int]], guesses: Sequence[list[int]]) -> list[list[int]]:
+        """How far the model would have written a guess, and its own token where it would not."""
+        written: list[list[int]] = [[] for _ in read]
+        guessed = [k for k, guess in enumerate(guesses) if guess]
+        if not guessed:
+            return written
+        torch, _ = libraries()
+        model, tokenizer = self._loaded
+        batch = [Encoded(tuple(read[k]), tuple(guesses[k])) for k in guessed]
+        with torch.inference_mode():
+            logits, _ = completion_logits(model, batch, tokenizer.eos_token_id, low=False)
+        chosen = logits.argmax(-1).split([len(guesses[k]) for k in guessed])
+        for k, own in zip(guessed, chosen, strict=True):
+            same = [a == b for a, b in zip(own.tolist(), guesses[k], strict=True)]
+            first = same.index(False) + 1 if False in same else len(same)
+            written[k] = own.tolist()[:first]
+        return written
+
+    def _go_on(self, read: Sequence[list[int]], written: list[list[int]]) -> None:
+        """Generate what is missing, in place."""
+        torch, _ = libraries()
+        model, tokenizer = self._loaded
+        end = tokenizer.eos_token_id
+        left = [
+            k for k, new in enumerate(written)
+            if len(new) < self.max_tokens and (not new or new[-1] != end)
+        ]  # fmt: skip
+        if not left:
+            return
+        begun = [read[k] + written[k] for k in left]
+        length = max(map(len, begun))
+        ids = torch.full((len(left), length), end, device=self.device)
+        mask = torch.zeros_like(ids)
+        for row, tokens in enumerate(begun):
+            ids[row, length - len(tokens) :] = torch.tensor(tokens)
+            mask[row, length - len(tokens) :] = 1
+        most = max(self.max_tokens - len(written[k]) for k in left)
+        with torch.inference_mode():
+            made = model.generate(
+                ids, attention_mask=mask, max_new_tokens=most, do_sample=False, pad_token_id=end
+            )
+        for row, k in enumerate(left):
+            new = made[row, length:].tolist()
+            stop = new.index(end) + 1 if end in new else len(new)
+            written[k] = (written[k] + new[:stop])[: self.max_tokens]
+
+    def decision_probabilities(
+        self, prompts: Sequence[Prompt], texts: Sequence[str | None]
+    ) -> FloatArray:
+        """Probability of each label where the decision is written, after the model's own reasons.
+
+        Parameters
+        ----------
+        prompts : sequence of Prompt
+            All with as many options.
+        texts : sequence of str
+            What it wrote; up to its last "Decision:", or all of it and "Decision:" on a new line.
+
+        Returns
+        -------
+        array, shape (prompts, options)
+            Rows sum to the mass on labels. Of labels of several tokens, that of the first.
+        """
+        torch, _ = libraries()
+        model, tokenizer = self._loaded
+        found = []
+        for begin in range(0, len(prompts), self.batch):
+            part = list(zip(prompts, texts, strict=True))[begin : begin + self.batch]
+            batch = []
+            for prompt, text in part:
+                before = tokenizer(_undecided(text or ""), add_special_tokens=False)["input_ids"]
+                # One token more, whose own logits are those looked up.
+                tokens = tuple(_prompt_tokens(tokenizer, prompt) + before)
+                batch.append(Encoded(tokens, (tokenizer.eos_token_id,)))
+            with torch.inference_mode():
+                logits, _ = completion_logits(model, batch, tokenizer.eos_token_id, low=False)
+            p = torch.softmax(logits.double(), -1)
+            for row, (prompt, _) in enumerate(part):
+                ways = [{way[0] for way in label_tokens(tokenizer, o)} for o in prompt.options]
+                found.append([sum(float(p[row, token]) for token in way) for way in ways])
+        return np.array(found)
+
+
+def _undecided(text: str) -> str:
+    head, marked, _ = text.rpartition(DECISION)
+    return head + marked if marked else (text + "\n" if text else "") + DECISION
+
+
+def _prompt_tokens(tokenizer: Any, prompt: Prompt) -> list[int]:
+    text = tokenizer.apply_chat_template(
+        prompt.messages, tokenize=False, add_generation_prompt=True
+    )
+    tokens: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
+    return tokens

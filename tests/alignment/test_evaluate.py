@@ -1,0 +1,201 @@
+"""Base against tuned, with agents whose preferences are known."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import statsmodels.api as sm
+
+from mlinstruments._core.exceptions import InputError
+from mlinstruments.agents import (
+    LogitAgent,
+    ScriptedAgent,
+    economicus,
+    make_prompts,
+    moralis,
+    uniform,
+)
+from mlinstruments.agents.base import Prompt
+from mlinstruments.alignment import best_choice, compare_tuned, evaluate, make_dataset
+from mlinstruments.alignment.evaluate import Evaluation, clustered_mean
+from mlinstruments.games import Protocol, sample_protocols
+from tests.tolerances import ROUNDING
+
+CELLS = {"training": (("plain",), ("sentences", "table")), "held out": (("terse",), ("prose",))}
+
+
+def tied(protocol: Protocol) -> bool:
+    return any(best_choice(protocol, y, k).tied for y in (0.0, 1.0) for k in (0.0, 0.5))
+
+
+GAMES = tuple(
+    p for p in sample_protocols("matrix", 24, 5) if len({p.T, p.R, p.P, p.S}) == 4 and not tied(p)
+)
+
+
+def compared(
+    folder: Path, base: object, tuned: object, utility: str = "moralis", **more: object
+) -> Evaluation:
+    given = {"protocols": GAMES, "cells": CELLS} | more
+    return evaluate(base, tuned, folder=folder, utility=utility, progress=False, **given)  # type: ignore[arg-type]
+
+
+def test_maximisers_are_right_always_and_coins_half_the_time(tmp_path: Path) -> None:
+    found = compared(tmp_path, uniform(), moralis())
+    table = found.accuracy()
+    assert (table.loc["moralis", "accuracy"] == 1).all()
+    line = found.accuracy(()).loc["uniform"]
+    # 3 templates x 2 orders x 2 actions seen x 24 games; four standard errors of a coin.
+    assert line["answers"] == 3 * 2 * 2 * len(GAMES)
+    assert abs(line["accuracy"] - 0.5) < 4 * 0.5 / np.sqrt(line["answers"])
+    assert line["answered"] == 1
+
+
+def test_kappa_and_lambda_are_told_apart(tmp_path: Path) -> None:
+    own, moral = (LogitAgent(0.1, kappa=k, name=n) for k, n in ((0.0, "own"), (0.5, "moral")))
+    moral_found = compared(tmp_path / "m", LogitAgent(0.02, name="base"), moral)
+    own_found = compared(tmp_path / "e", LogitAgent(0.02, name="base"), own, "economicus")
+    limits = moral_found.fits["moral"].conf_int(0.999)
+    assert limits.loc["kappa", "lower"] < 0.5 < limits.loc["kappa", "upper"]
+    assert limits.loc["lambda", "lower"] < 0.1 < limits.loc["lambda", "upper"]
+    assert moral_found.tests.loc["lambda", "pvalue"] < 0.001
+    apart = compare_tuned(moral_found, own_found)
+    assert apart.loc["kappa", "pvalue"] < 0.001
+    assert compare_tuned(moral_found, moral_found).loc["kappa", "statistic"] == pytest.approx(
+        0, abs=1e-12
+    )
+
+
+def test_a_perfect_maximiser_gets_the_kappas_that_explain_it(tmp_path: Path) -> None:
+    found = compared(tmp_path, economicus(), moralis())
+    fit = found.fits["moralis"]
+    assert not fit.identification.identified
+    low, high = fit.identification.intervals["kappa"]  # type: ignore[index]
+    assert low < 0.5 < high
+    assert "no test" in found.tests.loc["kappa", "note"]
+    # The two intervals have no kappa in common.
+    assert found.fits["economicus"].identification.intervals["kappa"][1] < low  # type: ignore[index]
+    assert "every choice is a best one for kappa in" in str(found.summary)
+
+
+def label_a(prompt: Prompt) -> str:
+    return f"Decision: {prompt.options[0]}"
+
+
+def test_label_bias_shows_as_a_label_share_and_no_reaction(tmp_path: Path) -> None:
+    found = compared(
+        tmp_path, ScriptedAgent(label_a, name="first"), LogitAgent(0.1, 0.5, name="tuned")
+    )
+    line = found.accuracy(()).loc["first"]
+    assert line["first_label"] == 1
+    assert line["accuracy"] == 0.5  # every situation is asked in both orders
+    assert line["action_rate"] == 0.5
+    # Its shares are one half everywhere, so that lambda is zero but for rounding.
+    assert not found.fits["first"].identification.identified
+    assert "scale is not positive" in found.tests.loc["kappa", "note"]
+
+
+def test_what_is_no_choice_is_not_right(tmp_path: Path) -> None:
+    def silent(prompt: Prompt) -> str | None:
+        return None if prompt.wording == "terse" else label_a(prompt)
+
+    found = compared(tmp_path, ScriptedAgent(silent, name="silent"), moralis())
+    table = found.accuracy(["cell"])
+    assert table.loc[("silent", "held out"), "accuracy"] == 0
+    assert table.loc[("silent", "held out"), "answered"] == 0
+    assert table.loc[("silent", "training"), "accuracy"] == 0.5
+
+
+def test_right_is_what_brute_force_says(tmp_path: Path) -> None:
+    protocols = [p for game in ("spd", "tg", "ug") for p in sample_protocols(game, 4, 1)]
+    found = compared(
+        tmp_path, uniform(), economicus(), "economicus", protocols=protocols, belief=0.5
+    )
+    by_id = {p.id: p for p in protocols}
+    for line in found.rows.to_dict("records"):
+        best = best_choice(by_id[line["protocol_id"]], 0.5, 0.0).choice(line["node"])
+        if best is None:
+            assert np.isnan(line["right"])
+        else:
+            assert line["right"] == (int(best) == line["action"])
+    assert found.accuracy(()).loc["economicus", "accuracy"] == 1
+    assert set(found.rows["kind"]) == {"spd", "tg", "ug"}
+
+
+def test_ties_are_left_out_of_accuracy(tmp_path: Path) -> None:
+    # Against C both actions pay 50; against D the second one pays more.
+    tie = Protocol("matrix", 50, 50, 40, 10, id="tie")
+    found = compared(tmp_path, ScriptedAgent({"matrix": "1"}, name="first"), economicus(), "economicus",
+                     protocols=[tie, *GAMES[:2]], cells={"plain": (("plain",), ("table",))})  # fmt: skip
+    rows = found.rows[(found.rows["protocol_id"] == "tie") & (found.rows["agent"] == "economicus")]
+    assert rows["right"].isna().sum() == 2
+    assert rows["right"].sum() == 2
+
+
+def test_the_clustered_error_is_that_of_statsmodels() -> None:
+    rng = np.random.default_rng(0)
+    cluster = rng.integers(0, 9, 200)
+    values = (rng.random(200) < 0.3 + 0.05 * cluster).astype(float)
+    fit = sm.OLS(values, np.ones(200)).fit(cov_type="cluster", cov_kwds={"groups": cluster})
+    mean, error = clustered_mean(values, cluster)
+    assert mean == pytest.approx(fit.params[0], rel=ROUNDING)
+    assert error == pytest.approx(fit.bse[0], rel=ROUNDING)
+    assert np.isnan(clustered_mean(values, np.zeros(200))[1])
+
+
+def test_a_second_call_asks_nothing_again(tmp_path: Path) -> None:
+    asked = []
+
+    def script(prompt: Prompt) -> str:
+        asked.append(prompt.id)
+        return label_a(prompt)
+
+    first = compared(tmp_path, ScriptedAgent(script, name="first"), moralis())
+    n = len(asked)
+    again = compared(tmp_path, ScriptedAgent(script, name="first"), moralis())
+    assert len(asked) == n > 0
+    pd.testing.assert_frame_equal(first.rows, again.rows)
+
+
+def test_prompts_that_were_trained_on_are_refused(tmp_path: Path) -> None:
+    data = make_dataset("economicus", 8, tmp_path / "data", n_valid=2)
+    seen = data.train[0].prompt
+    cells = {"same": ((seen.wording,), (seen.rendering,))}
+    same = {"protocols": [seen.protocol], "labels": [seen.labels], "cells": cells}
+    with pytest.raises(InputError, match=r"stands in .*train\.jsonl"):
+        compared(tmp_path / "e", uniform(), moralis(), trained_on=tmp_path / "data", **same)
+    other = Protocol("matrix", 61, 62, 63, 65, id="new")
+    compared(
+        tmp_path / "e",
+        uniform(),
+        moralis(),
+        trained_on=tmp_path / "data",
+        **same | {"protocols": [other, *GAMES]},
+    )
+    assert len(make_prompts([other], wordings=[seen.wording], renderings=["table"])) == 2
+
+
+def test_bad_input_is_refused_before_anything_is_asked(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="both agents are called 'moralis'"):
+        compared(tmp_path, moralis(), moralis())
+    with pytest.raises(InputError, match="give belief="):
+        compared(tmp_path, uniform(), moralis(), protocols=sample_protocols("tg", 2))
+    with pytest.raises(InputError, match="no protocols"):
+        compared(tmp_path, uniform(), moralis(), protocols=[])
+    assert not list(tmp_path.glob("*.jsonl"))
+
+
+def test_the_report_is_one_file(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    found = compared(tmp_path / "logs", uniform(), LogitAgent(0.1, kappa=0.5, name="<tuned>"))
+    text = found.write(tmp_path / "report.html").read_text(encoding="utf-8")
+    assert text.count("<img") == text.count("src='data:image/png;base64,") == 2
+    assert not re.search(r"(src|href)=['\"](?!data:)", text)
+    assert "&lt;tuned&gt;" in text
+    assert "<tuned>" not in text
+    table = found.accuracy(())
+    assert f"accuracy {table.loc['uniform', 'accuracy']:.3f}" in text

@@ -1,0 +1,211 @@
+"""Fine-tuning: the mask, the batches, falling loss, and runs that go on after a kill."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mlinstruments._core.exceptions import InputError
+from mlinstruments.alignment import finetune, make_dataset
+from mlinstruments.alignment.encoding import encode, read_chats, tensors
+from mlinstruments.alignment.training import Quality, Schedule
+
+from .tiny import TEMPLATE, tiny_model, tiny_tokenizer
+
+torch = pytest.importorskip("torch", reason="the finetune extra is not installed")
+pytest.importorskip("transformers", reason="the finetune extra is not installed")
+pytest.importorskip("peft", reason="the finetune extra is not installed")
+# Of those packages about each other.
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+CHAT = [
+    {"role": "user", "content": "Take A or B."},
+    {"role": "assistant", "content": "34 is more than 21.\nDecision: A"},
+]
+FAST = {"steps": 6, "batch": 4, "rank": 2, "validate_every": 3, "checkpoint_every": 1,
+        "precision": "float32", "progress": False, "lr": 1e-2, "warmup": 1}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("data") / "set"
+    make_dataset("economicus", n=16, folder=place, n_valid=4)
+    return place
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_model(tmp_path_factory.mktemp("model"))
+
+
+def test_the_mask_covers_the_answer_and_the_end_of_the_turn() -> None:
+    tokenizer = tiny_tokenizer()
+    made = encode(tokenizer, CHAT)
+    ids, attention, labels = tensors(
+        [made, encode(tokenizer, [*CHAT[:1], {"role": "assistant", "content": "B"}])], 0, "cpu"
+    )
+    for row, answer in enumerate((CHAT[1]["content"], "B")):
+        kept = ids[row][labels[row] != -100].tolist()
+        assert tokenizer.decode(kept) == answer + "<|im_end|>"
+        assert kept == labels[row][labels[row] != -100].tolist()
+        before = ids[row][: int((labels[row] != -100).nonzero()[0])].tolist()
+        assert tokenizer.decode(before).endswith("<|im_start|>assistant\n")
+        # The padding has the number of the end of a turn and must not be learnt.
+        assert int(attention[row].sum()) == len(before) + len(kept)
+
+
+def test_templates_that_would_teach_something_else_are_refused() -> None:
+    with pytest.raises(InputError, match="does not end the assistant's turn"):
+        encode(tiny_tokenizer(TEMPLATE.replace("<|im_end|>\n", "\n")), CHAT)
+    with pytest.raises(InputError, match="right behind the prompt"):
+        encode(
+            tiny_tokenizer(
+                TEMPLATE.replace("{{ message['content'] }}", "> {{ message['content'] }}")
+            ),
+            CHAT,
+        )
+
+
+def test_batches_hold_whole_situations_and_every_one_before_any_again() -> None:
+    schedule = Schedule(groups=5, size=2, per_step=3, steps=10, warmup=2, lr=1.0, seed=3)
+    batches = [schedule.batch(step) for step in range(10)]
+    for batch in batches:
+        assert len(batch) == 6
+        assert {i // 2 for i in batch} == {i // 2 for i in batch[::2]}
+        assert all(batch[k + 1] == batch[k] + 1 and batch[k] % 2 == 0 for k in range(0, 6, 2))
+    order = [i // 2 for batch in batches for i in batch[::2]]
+    for epoch in range(6):
+        assert sorted(order[epoch * 5 : epoch * 5 + 5]) == list(range(5))
+    rates = [schedule.rate(step) for step in range(10)]
+    assert rates[0] < rates[1] <= 1.0
+    assert np.all(np.diff(rates[1:]) < 0)
+    assert rates[-1] > 0.1
+
+
+def test_loss_falls_and_the_tuned_model_is_what_was_trained(
+    data: Path, model: Path, tmp_path: Path
+) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from mlinstruments.alignment.training import quality
+
+    result = finetune(
+        data,
+        tmp_path / "run",
+        model,
+        **FAST | {"steps": 30, "validate_every": 10, "rank": 16, "lr": 5e-2},
+    )
+    losses = result.history["loss"]
+    assert losses.iloc[-3:].mean() < losses.iloc[:3].mean() - 0.5
+    assert result.best_step in (10, 20, 30)
+    tokenizer = AutoTokenizer.from_pretrained(result.merged)
+    merged = AutoModelForCausalLM.from_pretrained(result.merged, dtype=torch.float32).eval()
+    valid = [encode(tokenizer, chat) for chat in read_chats(data / "valid.jsonl")]
+    found = quality(merged, valid, tokenizer.pad_token_id, False)
+    best = result.history.loc[result.best_step]
+    # The merged weights are sums rounded to float32: the loss moves by less than 1e-4.
+    assert found.loss == pytest.approx(best["valid_loss"], abs=1e-4)
+    # Adapters do nothing before the first step, so training began at the loss of the base model.
+    base = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32).eval()
+    train = [encode(tokenizer, chat) for chat in read_chats(data / "train.jsonl")]
+    first = [train[i] for i in Schedule(8, 2, 2, 30, 1, 5e-2, 0).batch(0)]
+    assert quality(base, first, 0, False).loss == pytest.approx(losses.iloc[0], abs=1e-4)
+
+
+def test_a_killed_run_goes_on_to_the_same_numbers(data: Path, model: Path, tmp_path: Path) -> None:
+    whole = finetune(data, tmp_path / "whole", model, **FAST)
+    script = (
+        "import sys, warnings; warnings.simplefilter('ignore')\n"
+        "from mlinstruments.alignment import finetune\n"
+        f"finetune({str(data)!r}, {str(tmp_path / 'killed')!r}, {str(model)!r}, **{FAST | {'steps': 6}!r})\n"
+    )
+    slow = "from mlinstruments.alignment import training\nimport time\n" + (
+        "old = training.Trainer.step\n"
+        "def step(self, number):\n    time.sleep(0.5)\n    return old(self, number)\n"
+        "training.Trainer.step = step\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", slow + script], env=dict(os.environ))
+    checkpoint = tmp_path / "killed" / "checkpoint.pt"
+    limit = time.monotonic() + 120
+    while not checkpoint.exists() and time.monotonic() < limit:
+        time.sleep(0.02)
+    process.kill()
+    process.wait(30)
+    assert checkpoint.exists()
+    assert not (tmp_path / "killed" / "result.json").exists()
+    again = finetune(data, tmp_path / "killed", model, **FAST)
+    np.testing.assert_array_equal(again.history.to_numpy(), whole.history.to_numpy())
+    one, other = ((r.merged / "model.safetensors").read_bytes() for r in (whole, again))
+    assert one == other
+    # A finished run is not run again.
+    stamp = os.stat(whole.merged / "model.safetensors").st_mtime_ns
+    assert finetune(data, tmp_path / "whole", model, **FAST).best_step == whole.best_step
+    assert os.stat(whole.merged / "model.safetensors").st_mtime_ns == stamp
+    with pytest.raises(InputError, match="tuned with other settings"):
+        finetune(data, tmp_path / "whole", model, **FAST | {"seed": 1})
+
+
+def test_a_checkpoint_of_other_settings_is_refused(data: Path, model: Path, tmp_path: Path) -> None:
+    from mlinstruments.alignment.finetune import load_model
+    from mlinstruments.alignment.training import Trainer, add_lora
+
+    finetune(data, tmp_path / "run", model, **FAST)
+    loaded, tokenizer = load_model(model)
+    examples = [encode(tokenizer, chat) for chat in read_chats(data / "train.jsonl")]
+    trainer = Trainer(add_lora(loaded, 2, 0), examples, Schedule(8, 2, 2, 6, 1, 1e-2, 0), 0, False)
+    trainer.save(tmp_path / "c.pt", {"settings": {"seed": 0}})
+    with pytest.raises(InputError, match="seed: 0, now 1"):
+        trainer.load(tmp_path / "c.pt", {"seed": 1})
+
+
+def test_training_stops_where_validation_no_longer_improves(
+    data: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = importlib.import_module("mlinstruments.alignment.finetune")
+    losses = iter([3.0, 2.0, 2.5, 1.5, 1.6, 1.7, 1.0])
+    monkeypatch.setattr(module, "quality", lambda *_: Quality(next(losses), 0.0, 0.0))
+    result = finetune(
+        data, tmp_path / "run", model, **FAST | {"steps": 20, "validate_every": 1, "patience": 2}
+    )
+    assert len(result.history) == 6
+    assert result.best_step == 4
+
+
+def test_bad_input_is_refused_before_any_model_is_loaded(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="there is no file"):
+        finetune(tmp_path, tmp_path / "run", "none")
+    with pytest.raises(InputError, match="multiples of 2"):
+        finetune(data, tmp_path / "run", "none", batch=3)
+    with pytest.raises(InputError, match="precision"):
+        finetune(data, tmp_path / "run", "none", precision="half")
+    with pytest.raises(InputError, match="lr must be positive"):
+        finetune(data, tmp_path / "run", "none", lr=0)
+    with pytest.raises(InputError, match="neither a GGUF file nor a folder"):
+        finetune(data, tmp_path / "run", tmp_path / "none")
+    bad = tmp_path / "bad"
+    bad.mkdir()
+    (bad / "train.jsonl").write_text(json.dumps({"messages": CHAT}) + "\n{}\n")
+    with pytest.raises(InputError, match="line 2: expected"):
+        finetune(bad, tmp_path / "run", "none")
+
+
+@pytest.mark.parametrize("missing", ["torch", "peft"])
+def test_a_missing_package_names_the_extra(
+    missing: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import importlib.util
+
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == missing else find(name)
+    )
+    with pytest.raises(ImportError, match=r"mlinstruments\[finetune\]"):
+        finetune(data, tmp_path / "run", "none")

@@ -1,0 +1,111 @@
+"""Greedy answers: the same with a guess, without one, in batches, and by transformers itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mlinstruments.agents import LocalAgent, Prompt, make_prompt
+from mlinstruments.alignment import GreedyAgent, finetune, make_dataset, target
+from mlinstruments.alignment.greedy import _prompt_tokens
+from mlinstruments.games import Protocol
+
+from .tiny import tiny_model
+
+torch = pytest.importorskip("torch", reason="the finetune extra is not installed")
+pytest.importorskip("transformers", reason="the finetune extra is not installed")
+pytest.importorskip("peft", reason="the finetune extra is not installed")
+# Of those packages about each other.
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+PROMPTS = [
+    make_prompt(Protocol("matrix", 45, 60, 40, 10, id="m"), 0, wording=w, seen=seen, order=o, reply="reasoned")
+    for w in ("plain", "terse") for seen in (0, 1) for o in (0, 1)
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def tuned(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that writes some of a target: tuned a little, on two situations."""
+    place = tmp_path_factory.mktemp("greedy")
+    make_dataset("economicus", n=4, folder=place / "data", n_valid=2)
+    base = tiny_model(place / "base")
+    return finetune(
+        place / "data", place / "run", base, steps=60, batch=4, rank=16, lr=3e-2, warmup=1,
+        validate_every=60, precision="float32", progress=False,
+    ).merged  # fmt: skip
+
+
+def texts(agent: object) -> list[str | None]:
+    return [answer.text for answer in agent.answer(PROMPTS, [0] * len(PROMPTS))]  # type: ignore[attr-defined]
+
+
+def test_guessing_and_batches_change_nothing(tuned: Path) -> None:
+    alone = texts(LocalAgent(tuned, temperature=0.0, max_tokens=40))
+    for guess in (None, 0.0, 0.5):
+        for batch in (1, 3, 16):
+            assert texts(GreedyAgent(tuned, guess=guess, batch=batch, max_tokens=40)) == alone
+
+
+@pytest.mark.parametrize("wrong_at", [0, 1, 5, 39, None])
+def test_a_guess_wrong_somewhere_changes_nothing(
+    tuned: Path, wrong_at: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent = GreedyAgent(tuned, batch=3, max_tokens=40)
+    tokenizer = agent._loaded[1]
+    alone = texts(agent)
+    own = {p.hash: tokenizer(t)["input_ids"] for p, t in zip(PROMPTS, alone, strict=True)}
+
+    def guess(self: GreedyAgent, prompt: Prompt) -> list[int]:
+        tokens = list(own[prompt.hash])
+        if wrong_at is not None:
+            tokens[wrong_at] = (tokens[wrong_at] + 1) % 100
+        return tokens
+
+    monkeypatch.setattr(GreedyAgent, "_guess", guess)
+    read = [_prompt_tokens(tokenizer, prompt) for prompt in PROMPTS]
+    accepted = agent._accepted(read, [guess(agent, prompt) for prompt in PROMPTS])
+    # Up to the first wrong token, and the right one in its place.
+    assert [len(new) for new in accepted] == [40 if wrong_at is None else wrong_at + 1] * len(
+        PROMPTS
+    )
+    assert texts(agent) == alone
+
+
+def test_a_model_that_writes_the_guess_is_not_asked_to_generate(
+    tuned: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent = GreedyAgent(tuned, guess=0.0)
+    end = agent._loaded[1].eos_token
+    guesses = [agent._guess(prompt) for prompt in PROMPTS]
+    assert agent._loaded[1].decode(guesses[0]) == target(PROMPTS[0]) + end
+    monkeypatch.setattr(
+        GreedyAgent, "_accepted", lambda self, read, given: [list(g) for g in given]
+    )
+    monkeypatch.setattr(agent._loaded[0], "generate", None)
+    assert texts(agent) == [target(prompt) for prompt in PROMPTS]
+
+
+def test_label_probabilities_are_those_of_the_next_token(tuned: Path) -> None:
+    agent = GreedyAgent(tuned, batch=3)
+    model, tokenizer = agent._loaded
+    written = ["I get 3.\nDecision: A", "", "Decision: A or\nDecision: B", None] * 2
+    found = agent.decision_probabilities(PROMPTS, written)
+    ends = ["I get 3.\nDecision:", "Decision:", "Decision: A or\nDecision:", "Decision:"] * 2
+    for row, (prompt, end) in enumerate(zip(PROMPTS, ends, strict=True)):
+        text = tokenizer.apply_chat_template(
+            prompt.messages, tokenize=False, add_generation_prompt=True
+        )
+        with torch.no_grad():
+            logits = (
+                model(torch.tensor([tokenizer(text + end)["input_ids"]])).logits[0, -1].double()
+            )
+        p = torch.softmax(logits, -1)
+        space = tokenizer(" ")["input_ids"][0]  # a token a character: " A" begins with a space
+        for column, option in enumerate(prompt.options):
+            ids = {tokenizer(option)["input_ids"][0], space}
+            # Padding changes float32 sums in their last digits.
+            assert found[row, column] == pytest.approx(sum(float(p[i]) for i in ids), rel=1e-4)
+    assert np.all(found > 0)

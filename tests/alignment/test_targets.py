@@ -1,0 +1,159 @@
+"""Derivations: right numbers, found right by a second evaluator that finds wrong ones wrong."""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from mlinstruments._core.exceptions import InputError
+from mlinstruments.agents import belief_prompt, label_sets, make_prompt, renderings, wordings
+from mlinstruments.agents.base import Prompt
+from mlinstruments.alignment import best_choice, target
+from mlinstruments.alignment.render import STYLES, number
+from mlinstruments.alignment.verify import check_target, expected
+from mlinstruments.games import GAMES, Protocol, sample_protocols
+from mlinstruments.games.payoffs import payoff
+
+HUNT = Protocol("matrix", 45, 60, 40, 10, id="hunt")
+
+
+def prompts(seed: int = 0, each: int = 4) -> list[Prompt]:
+    """Prompts about every game and node, and whole strategies, in turning templates."""
+    rng, made = np.random.default_rng(seed), []
+    names = [(w, r) for w in wordings() for r in renderings()]
+    for game in GAMES:
+        for protocol in sample_protocols(game, each, seed):
+            nodes = [*range(protocol.n_nodes), *([None] if protocol.n_nodes > 1 else [])]
+            for node in nodes:
+                wording, rendering = names[len(made) % len(names)]
+                belief = [
+                    float(b) for b in rng.choice([0.1, 0.25, 0.5, 0.9, 1.0], protocol.n_nodes)
+                ]
+                seen = (
+                    int(rng.integers(2))
+                    if game in ("matrix", "public_goods") and rng.random() < 0.5
+                    else None
+                )
+                made.append(
+                    make_prompt(
+                        protocol, node, wording=wording, rendering=rendering,
+                        labels=label_sets()[len(made) % len(label_sets())], order=len(made) % 2,
+                        belief=None if seen is not None else belief, seen=seen, reply="reasoned",
+                    )
+                )  # fmt: skip
+    return made
+
+
+def untied(prompt: Prompt, kappa: float) -> bool:
+    label = best_choice(prompt.protocol, prompt.belief or (), kappa)
+    return label.choice(prompt.node) is not None
+
+
+@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize("kappa", [0.0, 0.5, 0.3, 1.0])
+def test_every_number_is_found_right_by_a_second_evaluator(kappa: float, style: str) -> None:
+    checked = 0
+    for prompt in prompts():
+        if untied(prompt, kappa):
+            check_target(prompt, target(prompt, kappa, style), kappa)
+            checked += 1
+    assert checked > 30
+
+
+@pytest.mark.parametrize("kappa", [0.0, 0.5, 0.3])
+def test_a_wrong_number_anywhere_is_found(kappa: float) -> None:
+    """Every number of every target, off by one, one at a time."""
+    for prompt in prompts(each=1):
+        if not untied(prompt, kappa):
+            continue
+        text = target(prompt, kappa, "full")
+        body = text.rindex("\n")  # the label of the decision is checked below
+        for match in re.finditer(r"\d+(?:\.\d+)?", text[:body]):
+            before, after = text[: match.start()], text[match.end() :]
+            if after.startswith((":", ", other")) or re.search(r"(other|other:|Both|I) $", before):
+                continue  # a digit that is a label
+            if before.rsplit("\n", 1)[-1].startswith("My payoffs") and after[0] == " ":
+                continue  # likewise
+            wrong = before + number(Fraction(match[0]) + 1) + after
+            with pytest.raises(InputError, match="is wrong"):
+                check_target(prompt, wrong, kappa)
+
+
+def test_a_wrong_decision_is_found() -> None:
+    for prompt in prompts(each=1):
+        if untied(prompt, 0.5):
+            text = target(prompt, 0.5)
+            said = text.rsplit(": ", 1)[1]
+            for option in prompt.options:
+                if option != said:
+                    with pytest.raises(InputError, match="the utility chooses"):
+                        check_target(prompt, text.rsplit(": ", 1)[0] + f": {option}", 0.5)
+
+
+def test_payoffs_attributed_to_the_wrong_option_are_found() -> None:
+    prompt = make_prompt(HUNT, 0, seen=0, reply="reasoned")
+    good = target(prompt)
+    check_target(prompt, good)
+    swapped = good.replace("I A, other B", "I C, other B").replace("I B, other B", "I A, other B")
+    with pytest.raises(InputError):
+        check_target(prompt, swapped.replace("I C, other B", "I B, other B"))
+    with pytest.raises(InputError, match="must go through A, B"):
+        check_target(prompt, "I B, other B: I get 40.\n40 is more than 10.\nDecision: B")
+    with pytest.raises(InputError, match="nothing in it can be checked"):
+        check_target(prompt, "It is about 40 points.\n" + good)
+
+
+def test_the_tree_and_the_paths_agree() -> None:
+    rng = np.random.default_rng(1)
+    for game in GAMES:
+        for protocol in sample_protocols(game, 5, 2):
+            x, y = (rng.integers(0, 11, protocol.n_nodes) / 10 for _ in range(2))
+            exact = [[Fraction(repr(float(v))) for v in z] for z in (x, y)]
+            first = expected(protocol, exact[0], exact[1])[0]
+            second = expected(protocol, exact[1], exact[0])[1]
+            assert float((first + second) / 2) == pytest.approx(
+                float(payoff(protocol, x, y)), rel=1e-12
+            )
+
+
+def test_targets_read_as_they_should() -> None:
+    prompt = make_prompt(HUNT, 0, belief=0.25, order=1, reply="reasoned")
+    # 0.25 * 45 + 0.75 * 40 = 41.25 where the other may cooperate; 0.25 * 60 + 0.75 * 10 = 22.5.
+    assert target(prompt).splitlines() == [
+        "My payoffs: A A 40, A B 45, B A 10, B B 60.",
+        "I A: 0.25 × 45 + 0.75 × 40 = 41.25.",
+        "I B: 0.25 × 60 + 0.75 × 10 = 22.5.",
+        "41.25 is more than 22.5.",
+        "Decision: A",
+    ]
+    assert target(prompt, 0.5).splitlines()[2] == (
+        "I B: 0.25 × 60 + 0.75 × 10 = 22.5. I B, other B: I get 60. 22.5 + 60 = 82.5."
+    )
+    assert target(prompt, 0.5, "action") == "B"
+
+
+def test_at_equal_weights_the_sum_is_twice_the_utility() -> None:
+    for prompt in prompts(each=2):
+        if untied(prompt, 0.5):
+            label = best_choice(prompt.protocol, prompt.belief or (), 0.5)
+            top = max(
+                float(n) for n in re.findall(r"= (-?[\d.]+)\.$", target(prompt, 0.5), re.MULTILINE)
+            )
+            assert top == pytest.approx(2 * label.utility.max(), rel=1e-12)
+
+
+def test_what_has_no_answer_is_refused() -> None:
+    with pytest.raises(InputError, match="states no belief"):
+        target(make_prompt(HUNT, 0))
+    with pytest.raises(InputError, match="asks for a belief"):
+        target(belief_prompt(HUNT, 0))
+    tie = Protocol("matrix", 60, 60, 40, 10, id="tie")
+    with pytest.raises(InputError, match="equally good"):
+        target(make_prompt(tie, 0, seen=1))
+    with pytest.raises(InputError, match="round numbers"):
+        target(make_prompt(HUNT, 0, belief=1 / 3), 0.5)
+    with pytest.raises(InputError, match="style"):
+        target(make_prompt(HUNT, 0, seen=1), 0.5, "long")
