@@ -1,4 +1,4 @@
-"""The east wing from a shell: ``python -m mlinstruments play | fit | dataset | finetune | report``."""
+"""Games from a shell: ``python -m mlinstruments play | fit | dataset | finetune | report``."""
 
 from __future__ import annotations
 
@@ -78,6 +78,52 @@ def fit_command(given: argparse.Namespace) -> None:
         print(fitted.incentive_sensitivity())
 
 
+def dataset_command(given: argparse.Namespace) -> None:
+    """Write fine-tuning data of a utility; without a folder, say what they would cost."""
+    from mlinstruments.alignment import make_dataset
+
+    made = make_dataset(
+        _utility(given.utility),
+        given.n,
+        given.folder,
+        games=given.games,
+        unit=given.unit,
+        style=given.style,
+        random_state=given.seed,
+    )
+    print(made.balance().to_string())
+    print(made.cost())
+
+
+def finetune_command(given: argparse.Namespace) -> None:
+    """Tune a model of this machine on such data."""
+    from mlinstruments.alignment import finetune
+
+    result = finetune(
+        given.data, given.folder, given.model, steps=given.steps, seed=given.seed, lr=given.lr
+    )
+    print(f"best after {result.best_step} steps, {result.seconds:.0f} s: {result.merged}")
+
+
+def report_command(given: argparse.Namespace) -> None:
+    """Measure a tuned model against its base on games, wordings and renderings left out."""
+    from mlinstruments.alignment import GreedyAgent, evaluate
+
+    utility = _utility(given.utility)
+    found = evaluate(
+        GreedyAgent(given.base, name="base"),
+        GreedyAgent(given.tuned, name="tuned"),
+        protocols_of(given),
+        given.folder,
+        utility=utility,
+        cells={"as asked": (given.wordings, given.renderings)},
+        belief=given.belief,
+        trained_on=given.trained_on,
+    )
+    print(found)
+    print(f"written: {found.write(given.folder / 'report.html')}")
+
+
 # ---- what they are given ------------------------------------------------------------------------
 
 
@@ -123,6 +169,12 @@ def protocols_of(given: argparse.Namespace) -> tuple[Protocol, ...]:
     return kept
 
 
+def _utility(text: str) -> str | float:
+    """A name, or a kappa."""
+    found: str | float = _number(text)
+    return found
+
+
 def _number(text: str | None) -> Any:
     """A number where the text is one."""
     try:
@@ -137,7 +189,7 @@ def _number(text: str | None) -> Any:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m mlinstruments", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="command")
-    for add in (_add_play, _add_fit):
+    for add in (_add_play, _add_fit, _add_dataset, _add_finetune, _add_report):
         add(commands)
     return parser
 
@@ -152,22 +204,28 @@ def _command(commands: Any, function: Any) -> argparse.ArgumentParser:
 
 def _add_play(commands: Any) -> None:
     parser = _command(commands, play_command)
-    parser.add_argument("agent", choices=KINDS, help="built in, a server's (chat) or this machine's")
+    parser.add_argument(
+        "agent", choices=KINDS, help="built in, a server's (chat) or this machine's"
+    )
     parser.add_argument("--log", type=Path, required=True, help=".jsonl file, made or gone on with")
     _add_agent(parser)
-    parser.add_argument("--grid", type=Path, help="CSV with protocol_id, game, T, R, P, S")
-    parser.add_argument("--games", nargs="+", default=[], help="of the grid; all by default")
+    _add_prompts(parser)
     parser.add_argument("--draws", type=int, default=1, help="of every prompt")
     parser.add_argument("--mode", default="sample", help="sample, or probabilities")
     parser.add_argument("--unit", default="node", help="node, or strategy")
-    parser.add_argument("--wordings", nargs="+", default=["plain"])
-    parser.add_argument("--renderings", nargs="+", default=["sentences"])
     parser.add_argument("--labels", nargs="+", default=["letters"])
-    parser.add_argument("--belief", type=_number, help="a probability that is stated, or elicited")
     parser.add_argument("--reply", default="label", help="label, or reasoned")
     parser.add_argument("--subject", help="whom the log calls the chooser")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--quiet", action="store_true", help="no progress and no report")
+
+
+def _add_prompts(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--grid", type=Path, help="CSV with protocol_id, game, T, R, P, S")
+    parser.add_argument("--games", nargs="+", default=[], help="of the grid; all by default")
+    parser.add_argument("--wordings", nargs="+", default=["plain"])
+    parser.add_argument("--renderings", nargs="+", default=["sentences"])
+    parser.add_argument("--belief", type=_number, help="a probability that is stated, or elicited")
 
 
 def _add_agent(parser: argparse.ArgumentParser) -> None:
@@ -183,11 +241,46 @@ def _add_fit(commands: Any) -> None:
     parser = _command(commands, fit_command)
     parser.add_argument("log", type=Path, help="JSONL, CSV or parquet")
     parser.add_argument("--parameters", nargs="*", default=["kappa", "alpha", "beta"])
-    parser.add_argument("--types", type=int, default=1, help="of choosers; more than 1 is a mixture")
-    parser.add_argument("--beliefs", default="elicited", help="elicited, uniform, empirical, self, ...")
+    parser.add_argument(
+        "--types", type=int, default=1, help="of choosers; more than 1 is a mixture"
+    )
+    parser.add_argument(
+        "--beliefs", default="elicited", help="elicited, uniform, empirical, self, ..."
+    )
     parser.add_argument("--unit", default="strategy", help="strategy, or node")
     parser.add_argument("--clusters", nargs="+", help="columns, such as subject or protocol_id")
     parser.add_argument("--partial", action="store_true", help="keep what a damaged log still has")
+
+
+def _add_dataset(commands: Any) -> None:
+    parser = _command(commands, dataset_command)
+    parser.add_argument("utility", help="economicus, moralis, or a kappa between 0 and 1")
+    parser.add_argument("folder", type=Path, nargs="?", help="a new one; without it a dry run")
+    parser.add_argument("--n", type=int, default=800, help="training examples")
+    parser.add_argument("--games", nargs="+", default=["matrix"])
+    parser.add_argument("--unit", default="node", help="node, or strategy")
+    parser.add_argument("--style", default="short", help="full, short or action")
+    parser.add_argument("--seed", type=int, default=0)
+
+
+def _add_finetune(commands: Any) -> None:
+    parser = _command(commands, finetune_command)
+    parser.add_argument("data", type=Path, help="a folder that dataset has written")
+    parser.add_argument("folder", type=Path, help="of the run; the same one goes on after a stop")
+    parser.add_argument("--model", help="a folder or GGUF file; the packaged model by default")
+    parser.add_argument("--steps", type=int, default=120)
+    parser.add_argument("--lr", type=float, default=1e-3, help="learning rate")
+    parser.add_argument("--seed", type=int, default=0)
+
+
+def _add_report(commands: Any) -> None:
+    parser = _command(commands, report_command)
+    parser.add_argument("tuned", help="folder of the tuned model")
+    parser.add_argument("folder", type=Path, help="for logs and report.html")
+    parser.add_argument("--base", help="a folder or GGUF file; the packaged model by default")
+    parser.add_argument("--utility", default="economicus", help="economicus, moralis, or a kappa")
+    parser.add_argument("--trained-on", type=Path, help="its data, to check that nothing is asked")
+    _add_prompts(parser)
 
 
 if __name__ == "__main__":
