@@ -16,7 +16,7 @@ from mlinstruments.games.protocols import Protocol
 
 from .base import Prompt
 from .scenes import seat
-from .text import either, text_of
+from .text import assigned_labels, either, text_of
 
 REPLIES = ("label", "reasoned")
 UNITS = ("node", "strategy")
@@ -210,6 +210,28 @@ def make_prompts(
     )
     _refuse_doubles(made)
     return made
+
+
+def mover_labels(prompt: Prompt) -> tuple[dict[int, str], dict[int, str]]:
+    """Labels of the first and of the second mover's actions in a prompt, by action.
+
+    Parameters
+    ----------
+    prompt : Prompt
+
+    Returns
+    -------
+    first, second : dict of int to str
+        In the order of the labels.
+
+    Examples
+    --------
+    >>> prompt = make_prompt(Protocol("tg", 80, 50, 30, 20, id="a"), node=1)
+    >>> mover_labels(prompt)
+    ({1: 'X', 0: 'Y'}, {1: 'A', 0: 'B'})
+    """
+    sits = seat(prompt.protocol, prompt.node, prompt.seen)
+    return assigned_labels(prompt.protocol, sits, prompt.labels, prompt.order)
 
 
 def _refuse_doubles(prompts: Sequence[Prompt]) -> None:

@@ -170,8 +170,7 @@ def text_of(
         raise InputError(f"order must be 0 or 1; got {order!r}.")
     sits, scene, names = seat(protocol, node, seen), SCENES[protocol.game], templates.labels(labels)
     words, lines = templates.wording(wording), templates.rendering(rendering)
-    own, other = (dict(_assigned(names[key], order)) for key in ("own", "other"))
-    first, second = (other, own) if sits.moves == "second" else (own, other)
+    first, second = assigned_labels(protocol, sits, labels, order)
     return Text(
         protocol,
         scene,
@@ -180,12 +179,23 @@ def text_of(
         seen,
         words,
         lines,
-        own if scene.same else first,
-        own if scene.same else second,
+        first,
+        second,
         names["plans"],
         (wording, rendering, labels),
         order,
     )
+
+
+def assigned_labels(
+    protocol: Protocol, sits: Seat, labels: str, order: int
+) -> tuple[dict[int, str], dict[int, str]]:
+    """Labels of the first and of the second mover's actions, by action."""
+    names = templates.labels(labels)
+    own, other = (dict(_assigned(names[key], order)) for key in ("own", "other"))
+    if SCENES[protocol.game].same:
+        return own, own
+    return (other, own) if sits.moves == "second" else (own, other)
 
 
 def _assigned(pair: Sequence[str], order: int) -> Iterator[tuple[int, str]]:
