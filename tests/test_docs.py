@@ -38,6 +38,7 @@ PAGES = {
     "matches": 2,
     "preferences": 5,
     "agents": 3,
+    "alignment": 2,
     "simulation": 1,
     "large_data": 1,
 }
@@ -50,6 +51,7 @@ ROOMS = (
     "mlinstruments.preferences",
     "mlinstruments.preferences.logs",
     "mlinstruments.agents",
+    "mlinstruments.alignment",
 )
 DIRECTIVE = re.compile(
     r"^\.\. (currentmodule|module|auto\w+|py:data):: *([\w.]*)(?:\(\))?$", re.MULTILINE

@@ -26,6 +26,9 @@ from .labels import best_choice, matrix_kind, utility_weight
 # Wordings and renderings that are asked in every combination, by name.
 Cells = Mapping[str, tuple[Sequence[str], Sequence[str]]]
 TESTED = ("kappa", "lambda")
+# Answers of a log of which the mass on labels is measured, evenly spaced: a mean of as many has an
+# error of at most .1, and every one of them costs as much as an answer.
+MEASURED = 25
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -42,7 +45,7 @@ class Evaluation(Printed):
         One row an answer: agent, cell, kind of game, protocol, template, order, place of the label
         chosen, action, status, ``right`` (1 where it is the utility's choice; an answer that is no
         choice is not; NaN where both actions are equally good), and where the agent tells them the
-        mass on labels and the share of the first in it.
+        mass on labels and the share of the first in it, of some of the answers.
     fits : dict of str to PreferenceResults
         kappa and lambda of each agent, clustered by protocol.
     tests : DataFrame
@@ -136,6 +139,7 @@ def evaluate(
     labels: Sequence[str] = ("letters",),
     belief: float | Sequence[float] | None = None,
     reply: str = "reasoned",
+    base_reply: str | None = None,
     trained_on: str | Path | None = None,
     progress: bool | None = None,
 ) -> Evaluation:
@@ -160,6 +164,9 @@ def evaluate(
     belief : float or sequence of float, optional
         Stated of the other's play; needed for games in which one moves first.
     reply : {"label", "reasoned"}
+    base_reply : {"label", "reasoned"}, optional
+        Of the base, where it is to be asked otherwise: a model that was not tuned to give reasons
+        may never come to a decision.
     trained_on : str or Path, optional
         Folder of a data set: refused where one of its prompts is asked here.
     progress : bool, optional
@@ -196,7 +203,8 @@ def evaluate(
     place = Path(folder)
     frames = []
     for agent, (cell, (wordings, renderings)), how in product((base, tuned), cells.items(), told):
-        shown = {"wordings": wordings, "renderings": renderings, "labels": labels, "reply": reply}
+        shown = {"wordings": wordings, "renderings": renderings, "labels": labels}
+        shown |= {"reply": base_reply or reply if agent is base else reply}
         ending = "" if how.get("seen") is None else f".{how['seen']}"
         log = place / f"{_slug(agent.name)}.{_slug(cell)}{ending}.jsonl"
         played = play(
@@ -280,10 +288,11 @@ def _measured(
         (p.protocol.id, p.node, p.template, p.order): p
         for p in make_prompts(protocols, **shown, **how)
     }
-    keys = zip(frame["protocol_id"], frame["node"], frame["template"], frame["order"], strict=True)
-    p = measure([known[key] for key in keys], frame["raw"].tolist())
-    mass = p.sum(axis=1)
-    return frame.assign(mass=mass, first_probability=p[:, 0] / mass)
+    some = frame.iloc[:: max(1, len(frame) // MEASURED)]
+    keys = zip(some["protocol_id"], some["node"], some["template"], some["order"], strict=True)
+    p = measure([known[key] for key in keys], some["raw"].tolist())
+    mass = pd.Series(p.sum(axis=1), some.index)
+    return frame.assign(mass=mass, first_probability=pd.Series(p[:, 0], some.index) / mass)
 
 
 # ---- what was answered --------------------------------------------------------------------------

@@ -21,7 +21,8 @@ from .dataset import MANIFEST
 from .encoding import Encoded, encode, read_chats
 from .training import Quality, Schedule, Trainer, add_lora, quality, require
 
-CHECKPOINT, RESULT, MERGED = "checkpoint.pt", "result.json", "merged"
+CHECKPOINT, TRL, RESULT, MERGED = "checkpoint.pt", "trl", "result.json", "merged"
+TRAINERS = ("loop", "trl")
 PRECISIONS = ("auto", "float32", "bfloat16")
 
 
@@ -71,6 +72,7 @@ def finetune(
     checkpoint_every: int = 10,
     seed: int = 0,
     device: str | None = None,
+    trainer: str = "loop",
     progress: bool = True,
 ) -> FinetuneResult:
     """LoRA fine-tuning in this process, by the cross-entropy of completions alone.
@@ -109,6 +111,10 @@ def finetune(
         Of adapters and the order of examples.
     device : str, optional
         Where to train; a GPU if there is one.
+    trainer : {"loop", "trl"}
+        ``trl`` trains on the same batches by trl's ``SFTTrainer``, which needs trl and datasets
+        installed. It keeps checkpoints at validations, ``checkpoint_every`` is not its own, and a
+        resumed run has its numbers but for what trl itself does not restore.
     progress : bool
         Show a progress bar.
 
@@ -133,18 +139,21 @@ def finetune(
     ):  # fmt: skip
         check_count(value, name, 1)
     check_choice(precision, "precision", PRECISIONS)
+    check_choice(trainer, "trainer", TRAINERS)
     if not lr > 0:
         raise InputError(f"lr must be positive; got {lr!r}.")
     source, place = Path(data), Path(folder)
     chats = {part: read_chats(source / f"{part}.jsonl") for part in ("train", "valid")}
     group = _group(source, len(chats["train"]), batch)
     require("torch", "transformers", "peft")
+    if trainer == "trl":
+        require("trl", "datasets", extra="trl")
     source_model = model_folder(model)
     low = _low(precision, device)
     settings = {
         "data": _digest(chats), "model": checksum(source_model), "steps": steps, "batch": batch,
         "rank": rank, "lr": lr, "warmup": warmup, "bfloat16": low, "validate_every": validate_every,
-        "patience": patience, "seed": seed,
+        "patience": patience, "seed": seed, "trainer": trainer,
     }  # fmt: skip
     done = _finished(place, settings)
     if done is not None:
@@ -155,16 +164,28 @@ def finetune(
     schedule = Schedule(
         len(chats["train"]) // group, group, batch // group, steps, warmup, lr, seed
     )
-    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
-    trainer = Trainer(add_lora(loaded, rank, seed), examples["train"], schedule, pad, low)
-    notes = _train(
-        trainer, examples["valid"], place / CHECKPOINT, settings, checkpoint_every, progress
-    )
-    save_merged(trainer.model, tokenizer, place / MERGED)
-    kept = json.dumps({key: value for key, value in notes.items() if key != "best"}, indent=1)
-    (place / RESULT).write_text(kept, encoding="utf-8")
-    (place / CHECKPOINT).unlink()  # last: a run killed before goes on from it
-    return _result(place, notes)
+    adapted = add_lora(loaded, rank, seed)
+    if trainer == "trl":
+        from .with_trl import train_with_trl
+
+        notes = train_with_trl(
+            adapted, tokenizer, chats["train"], chats["valid"], schedule, place / TRL, settings,
+            progress,
+        )  # fmt: skip
+    else:
+        pad = tokenizer.pad_token_id
+        pad = tokenizer.eos_token_id if pad is None else pad
+        loop = Trainer(adapted, examples["train"], schedule, pad, low)
+        notes = _train(
+            loop, examples["valid"], place / CHECKPOINT, settings, checkpoint_every, progress
+        )
+    save_merged(adapted, tokenizer, place / MERGED)
+    kept = {key: notes[key] for key in ("history", "best_step", "seconds")} | {"settings": settings}
+    (place / RESULT).write_text(json.dumps(kept, indent=1), encoding="utf-8")
+    # Last: a run that is killed before goes on from them.
+    (place / CHECKPOINT).unlink(missing_ok=True)
+    shutil.rmtree(place / TRL, ignore_errors=True)
+    return _result(place, kept)
 
 
 def _train(

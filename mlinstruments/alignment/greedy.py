@@ -184,6 +184,7 @@ class GreedyAgent:
             All with as many options.
         texts : sequence of str
             What it wrote; up to its last "Decision:", or all of it and "Decision:" on a new line.
+            Of a prompt that asks for a bare label nothing: the label begins the answer.
 
         Returns
         -------
@@ -197,7 +198,8 @@ class GreedyAgent:
             part = list(zip(prompts, texts, strict=True))[begin : begin + self.batch]
             batch = []
             for prompt, text in part:
-                before = tokenizer(_undecided(text or ""), add_special_tokens=False)["input_ids"]
+                begun = _undecided(text or "") if prompt.reply == "reasoned" else ""
+                before = tokenizer(begun, add_special_tokens=False)["input_ids"]
                 # One token more, whose own logits are those looked up.
                 tokens = tuple(_prompt_tokens(tokenizer, prompt) + before)
                 batch.append(Encoded(tokens, (tokenizer.eos_token_id,)))

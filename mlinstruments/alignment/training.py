@@ -16,13 +16,13 @@ from mlinstruments._core.exceptions import InputError, MissingExtraError
 from .encoding import IGNORED, Encoded, tensors
 
 
-def require(*packages: str) -> None:
-    """Raise unless the packages of the ``finetune`` extra that are needed are there."""
+def require(*packages: str, extra: str = "finetune") -> None:
+    """Raise unless the packages of an extra that are needed are there."""
     import importlib.util
 
     for package in packages:
         if importlib.util.find_spec(package) is None:
-            raise MissingExtraError(package, "finetune")
+            raise MissingExtraError(package, extra)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 from itertools import product
+from typing import NoReturn
 
 from mlinstruments._core.exceptions import InputError
 from mlinstruments.agents import Prompt, parse_answer
@@ -83,7 +84,7 @@ def check_target(prompt: Prompt, text: str, kappa: float = 0.0) -> None:
     _check_comparison(prompt, comparison, sorted(values, reverse=True))
 
 
-def _fail(prompt: Prompt, claim: str, truth: str) -> None:
+def _fail(prompt: Prompt, claim: str, truth: str) -> NoReturn:
     raise InputError(f"target of {prompt.id!r}: {claim!r} is wrong, {truth}.")
 
 
@@ -99,7 +100,6 @@ def _check_reading(prompt: Prompt, line: str) -> None:
     said, sits = _READ.fullmatch(line), seat(prompt.protocol, prompt.node, prompt.seen)
     if said is None:
         _fail(prompt, line, "it is no list of payoffs")
-        raise AssertionError
     cells = {}
     for cell in said["cells"].split(", "):
         *labels, value = cell.split(" ")
@@ -122,7 +122,6 @@ def _check_option(prompt: Prompt, line: str, kappa: Fraction) -> str:
     said = _LINE.fullmatch(line)
     if said is None or said["label"] not in prompt.options:
         _fail(prompt, line, f"it is no line about {' or '.join(prompt.options)}")
-        raise AssertionError
     label = said["label"]
     truth = option_values(prompt, prompt.choices[prompt.options.index(label)], kappa)
     for name, value in (

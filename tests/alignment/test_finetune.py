@@ -179,6 +179,23 @@ def test_training_stops_where_validation_no_longer_improves(
     assert result.best_step == 4
 
 
+def test_trl_trains_on_the_same_batches(data: Path, model: Path, tmp_path: Path) -> None:
+    pytest.importorskip("trl", reason="the trl extra is not installed")
+    loop = finetune(data, tmp_path / "loop", model, **FAST)
+    made = finetune(data, tmp_path / "trl", model, **FAST | {"trainer": "trl"})
+    # The losses of the first step are those of the base model on the same batch; trl also takes
+    # the line break behind the end of the turn, one token of about a hundred.
+    assert made.history["loss"].iloc[0] == pytest.approx(loop.history["loss"].iloc[0], rel=0.02)
+    assert len(made.history) == 6
+    assert made.best_step in (3, 6)
+    assert (made.merged / "model.safetensors").exists()
+    assert not (tmp_path / "trl" / "trl").exists()
+    again = finetune(data, tmp_path / "trl", model, **FAST | {"trainer": "trl"})
+    assert again.best_step == made.best_step
+    with pytest.raises(InputError, match="other settings"):
+        finetune(data, tmp_path / "trl", model, **FAST)
+
+
 def test_bad_input_is_refused_before_any_model_is_loaded(data: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="there is no file"):
         finetune(tmp_path, tmp_path / "run", "none")

@@ -23,7 +23,7 @@ pytestmark = [
 
 
 def mass(agent: GreedyAgent, data: Dataset) -> float:
-    """Mean probability on labels where an answer without reasons decides."""
+    """Mean probability on labels where an answer decides that gives no reasons."""
     prompts = [example.prompt for example in data.valid]
     return float(agent.decision_probabilities(prompts, [""] * len(prompts)).sum(axis=1).mean())
 
