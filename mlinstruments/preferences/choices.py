@@ -127,7 +127,8 @@ class ChoiceData:
             pandas, polars or pyarrow, with ``protocol_id``, ``game``, ``T``, ``R``, ``P``, ``S``
             and either ``strategy`` (digits, one a node, such as ``"110"``) or ``node`` (0, 1, ..)
             with ``action`` (0 or 1), then assembled by subject, protocol and draw. Optional:
-            ``count`` (or ``probability``), ``belief_1`` to ``belief_3``, ``status``, ``subject``
+            ``count`` (or ``probability``; given for both actions of every node, it is multiplied
+            over the nodes), ``belief_1`` to ``belief_3``, ``status``, ``subject``
             and any other column, which can then be clustered by.
         source : str
             What to call the table in errors.

@@ -13,6 +13,7 @@ from mlinstruments._core.typing import AnyArray, BoolArray, FloatArray, IntArray
 from mlinstruments._core.warn import warn_user
 from mlinstruments.games.protocols import GAMES
 
+from .columns import number_column
 from .readers import shown, where
 
 # What tells one strategy of one subject from another.
@@ -29,7 +30,9 @@ def assemble_nodes(table: pd.DataFrame, source: str) -> tuple[pd.DataFrame, pd.D
     table : DataFrame
         One row a node: ``protocol_id``, ``game``, ``node`` (0, 1, ..) and ``action`` (0 or 1;
         missing where there was no answer). Rows of the same subject, model, temperature,
-        template, protocol and draw (of these, the columns there are) form a strategy.
+        template, protocol and draw (of these, the columns there are) form a strategy. Where
+        there is a ``probability`` for both actions of a node, strategies have the product over
+        their nodes: choices at nodes are independent, as answers to prompts apart are.
     source : str
         What to call the table in errors.
 
@@ -57,8 +60,10 @@ def assemble_nodes(table: pd.DataFrame, source: str) -> tuple[pd.DataFrame, pd.D
     action = _whole(table, "action", (0, 1), source, missing=True)
     group = _group(table, _present(table, KEYS))
     first = np.unique(group, return_index=True)[1].astype(np.int64)
-    _refuse_repeats(table, group, node, source)
     needed = _nodes_needed(table, node, source)[first]
+    if _measured(table, group, node, action):
+        return _multiplied(table, group, first, (node, action), needed, source)
+    _refuse_repeats(table, group, node, source)
     grid = np.full((len(first), 3), -1, dtype=np.int64)
     grid[group, node] = action
     complete = (grid >= 0).sum(axis=1) == needed
@@ -193,6 +198,54 @@ def _nodes_needed(table: pd.DataFrame, node: IntArray, source: str) -> IntArray:
             f"{place}: node {node[row]} is not in {game}, whose nodes are 0 to {needed[row] - 1}."
         )
     return needed
+
+
+def _measured(table: pd.DataFrame, group: IntArray, node: IntArray, action: IntArray) -> bool:
+    """Whether some node has a probability for each of its two actions."""
+    if "probability" not in table.columns:
+        return False
+    place = pd.DataFrame({"node": 3 * group + node, "action": action})
+    return bool((place[action >= 0].groupby("node")["action"].nunique() == 2).any())
+
+
+def _multiplied(
+    table: pd.DataFrame,
+    group: IntArray,
+    first: IntArray,
+    places: tuple[IntArray, IntArray],
+    needed: IntArray,
+    source: str,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """:func:`assemble_nodes` of probabilities, one row a node and action."""
+    node, action = places
+    again = pd.Series(9 * group + 3 * node + action).duplicated().to_numpy()
+    if again.any():
+        keys = [*_present(table, KEYS), "node", "action"]
+        raise _repeat(table, keys, int(np.argmax(again)), source)
+    grid = np.full((len(first), 3, 2), np.nan)
+    rows = action >= 0
+    p = number_column(table, "probability", source)
+    if ((p < 0) | (p > 1)).any():
+        row = int(np.argmax((p < 0) | (p > 1)))
+        raise InputError(
+            f"{source}, {where(table, row)}: probability must lie between 0 and 1; got {p[row]:g}."
+        )
+    grid[group[rows], node[rows], action[rows]] = p[rows]
+    complete = (~np.isnan(grid)).all(axis=2).sum(axis=1) == needed
+    result = _constant_columns(table.drop(columns="probability"), group, first, source)
+    _report_incomplete(int((~complete).sum()), len(complete), source)
+    kept = np.flatnonzero(complete)
+    of = np.repeat(kept, 2 ** needed[kept])
+    # Strategies of a group in order: their digits are the bits of 0, 1, ..., highest first.
+    number = np.arange(len(of)) - np.searchsorted(of, of)
+    chance = np.ones(len(of))
+    digits = np.zeros((len(of), 3), dtype=np.int64)
+    for j in range(3):
+        digits[:, j] = (number >> np.maximum(needed[of] - 1 - j, 0)) & 1
+        inside = j < needed[of]
+        chance[inside] *= grid[of[inside], j, digits[inside, j]]
+    strategies = result.iloc[of].assign(strategy=_words(digits, needed[of]), probability=chance)
+    return strategies, result[~complete]
 
 
 def _constant_columns(

@@ -1,0 +1,146 @@
+"""The log of a run: JSON lines appended and flushed record by record, taken up after a kill.
+
+A record is what one question gave: one row, or one row an option where probabilities were measured.
+Its rows are written at once and carry the record's key.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from mlinstruments._core.exceptions import InputError
+from mlinstruments.preferences.readers import shown
+
+Row = dict[str, Any]
+Key = tuple[Any, ...]
+# What tells one record of one agent from another.
+KEY = ("protocol_id", "node", "template", "draw")
+
+
+def key_of(row: Mapping[str, Any]) -> Key:
+    """The key of a row's record.
+
+    Examples
+    --------
+    >>> key_of({"protocol_id": "a", "node": 0, "template": "t", "draw": 3, "status": "ok"})
+    ('a', 0, 't', 3)
+    """
+    return tuple(row.get(name) for name in KEY)
+
+
+class Journal:
+    """Records of a run, in a file or in memory.
+
+    Use :func:`opened`, which locks the file, mends its end and closes it.
+
+    Parameters
+    ----------
+    rows : list of dict
+        What the file held.
+    file : binary file or None
+        Open at its end; None keeps rows in memory alone.
+    """
+
+    def __init__(self, rows: list[Row], file: IO[bytes] | None) -> None:
+        self.rows, self._file = rows, file
+
+    def write(self, rows: Sequence[Row]) -> None:
+        """Append a record, all of it or nothing that a later run would keep."""
+        if self._file is not None:
+            lines = [json.dumps(row, ensure_ascii=True, allow_nan=False) + "\n" for row in rows]
+            self._file.write("".join(lines).encode())
+            self._file.flush()
+        self.rows.extend(rows)
+
+
+@contextmanager
+def opened(path: str | Path | None) -> Iterator[Journal]:
+    """Open a log to append to; half a record at its end, as a kill leaves it, is cut off.
+
+    Parameters
+    ----------
+    path : str, Path or None
+        A file ending in .jsonl, made where it is not there; None for memory.
+
+    Returns
+    -------
+    context manager of Journal
+
+    Raises
+    ------
+    InputError
+        Where another run writes to the file, or a line before its end is no JSON object.
+    """
+    if path is None:
+        yield Journal([], None)
+        return
+    if Path(path).suffix != ".jsonl":
+        raise InputError(f"log must end in .jsonl, which can grow line by line; got {str(path)!r}.")
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "a+b") as file:
+        _lock(file, path)
+        rows, end = _read(file, path)
+        file.truncate(end)
+        file.seek(0, 2)
+        yield Journal(rows, file)
+
+
+def _lock(file: IO[bytes], path: str | Path) -> None:
+    """Keep a second run out until this one ends, however it ends; where the system can."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        raise InputError(f"{path} is being written by another run: wait for it to end.") from None
+
+
+def _read(file: IO[bytes], path: str | Path) -> tuple[list[Row], int]:
+    """Rows of whole records, and where they end."""
+    file.seek(0)
+    rows: list[Row] = []
+    starts: list[int] = []
+    at = 0
+    for number, line in enumerate(file, start=1):
+        if not line.endswith(b"\n"):
+            break
+        rows.append(_parsed(line, f"{path}, line {number}"))
+        starts.append(at)
+        at += len(line)
+    lacking = _unfinished(rows)
+    return (rows[:-lacking], starts[-lacking]) if lacking else (rows, at)
+
+
+def _parsed(line: bytes, place: str) -> Row:
+    try:
+        row = json.loads(line)
+    except ValueError:
+        row = None
+    if not isinstance(row, dict):
+        raise InputError(
+            f"{place} is not a JSON object: {shown(line.decode(errors='replace').strip())}. Mend or"
+            " delete the line, or write to another log."
+        )
+    return row
+
+
+def _unfinished(rows: Sequence[Row]) -> int:
+    """How many rows at the end are a record whose other rows are missing."""
+    if not rows:
+        return 0
+    size = rows[-1].get("rows", 1)
+    if not isinstance(size, int) or size < 2:
+        return 0
+    last = (key_of(rows[-1]), rows[-1].get("model"), rows[-1].get("subject"))
+    have = 0
+    for row in reversed(rows[-size:]):
+        if (key_of(row), row.get("model"), row.get("subject")) != last:
+            break
+        have += 1
+    return 0 if have == size else have

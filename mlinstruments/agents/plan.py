@@ -1,0 +1,186 @@
+"""The questions of a run, in order, and whether a log can take their answers."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+from mlinstruments._core.exceptions import InputError
+from mlinstruments.games.protocols import Protocol
+from mlinstruments.preferences.readers import shown
+
+from .base import Prompt
+from .journal import Key, Row, key_of
+from .prompts import belief_prompt, make_prompts
+
+Nodes = Sequence[int | None]
+
+
+@dataclass(frozen=True)
+class Question:
+    """A prompt to be asked once.
+
+    Parameters
+    ----------
+    prompt : Prompt
+    draw : int
+    seed : int
+        The same at all nodes of a draw.
+    """
+
+    prompt: Prompt
+    draw: int
+    seed: int
+
+    @property
+    def key(self) -> Key:
+        """What its record in a log is found by."""
+        return (self.prompt.protocol.id, self.prompt.node, self.prompt.template, self.draw)
+
+
+def seed_of(*parts: Any) -> int:
+    """A seed of 31 bits from anything that can be printed, the same on every machine.
+
+    Examples
+    --------
+    >>> seed_of(0, "a") == seed_of(0, "a"), seed_of(0, "a") == seed_of(0, "b")
+    (True, False)
+    """
+    digest = hashlib.sha256("|".join(map(str, parts)).encode()).digest()
+    return int.from_bytes(digest[:4], "big") >> 1
+
+
+def choice_questions(
+    protocols: Sequence[Protocol],
+    unit: str,
+    draws: int,
+    seed: int,
+    options: Mapping[str, Any],
+) -> tuple[Question, ...]:
+    """Draws of every prompt, labels in both orders equally often, the first one at random.
+
+    Parameters
+    ----------
+    protocols : sequence of Protocol
+    unit : {"node", "strategy"}
+    draws : int
+        Even numbers balance the orders within a prompt.
+    seed : int
+    options : mapping
+        Keyword arguments of :func:`make_prompts`.
+
+    Returns
+    -------
+    tuple of Question
+        Draws of one prompt stand together, so that an agent may ask for them at once.
+    """
+    made = make_prompts(protocols, unit, **options)
+    pairs: dict[tuple[Any, ...], dict[int, Prompt]] = {}
+    for prompt in made:
+        name = (prompt.protocol.id, prompt.template, prompt.node)
+        pairs.setdefault(name, {})[prompt.order] = prompt
+    questions = []
+    for name, orders in pairs.items():
+        start = seed_of(seed, "order", *name) % 2
+        both = [(draw, (draw + start) % 2) for draw in range(draws)]
+        for draw, order in sorted(both, key=lambda pair: pair[1]):
+            prompt = orders[order]
+            drawn = seed_of(seed, prompt.protocol.id, prompt.template, draw)
+            questions.append(Question(prompt, draw, drawn))
+    return tuple(questions)
+
+
+def measurements(
+    protocols: Sequence[Protocol], unit: str, options: Mapping[str, Any]
+) -> tuple[Question, ...]:
+    """Every prompt in both orders; the order is the draw.
+
+    Parameters
+    ----------
+    protocols : sequence of Protocol
+    unit : {"node", "strategy"}
+    options : mapping
+        Keyword arguments of :func:`make_prompts`.
+    """
+    return tuple(Question(p, p.order, 0) for p in make_prompts(protocols, unit, **options))
+
+
+def belief_questions(
+    protocols: Sequence[Protocol],
+    draws: int,
+    seed: int,
+    wordings: Sequence[str],
+    renderings: Sequence[str],
+    labels: Sequence[str],
+) -> tuple[Question, ...]:
+    """A question about every node of the other for every draw, orders as in the choices.
+
+    Parameters
+    ----------
+    protocols : sequence of Protocol
+    draws, seed : int
+    wordings, renderings, labels : sequence of str
+    """
+    questions = []
+    for protocol, wording, rendering, label_set in product(protocols, wordings, renderings, labels):
+        for draw, node in product(range(draws), range(protocol.n_nodes)):
+            prompt = belief_prompt(
+                protocol,
+                node,
+                wording=wording,
+                rendering=rendering,
+                labels=label_set,
+                order=draw % 2,
+            )
+            drawn = seed_of(seed, "belief", protocol.id, prompt.template, draw)
+            questions.append(Question(prompt, draw, drawn))
+    return tuple(questions)
+
+
+def unanswered(
+    questions: Sequence[Question], rows: Iterable[Row], same: Mapping[str, Any], source: str
+) -> tuple[Question, ...]:
+    """Questions a log has no record of.
+
+    Parameters
+    ----------
+    questions : sequence of Question
+    rows : iterable of dict
+        Of the log, of this agent and subject.
+    same : mapping
+        What every row must have: mode and settings.
+    source : str
+        What to call the log in errors.
+
+    Returns
+    -------
+    tuple of Question
+
+    Raises
+    ------
+    InputError
+        Where the log was made with other prompts, or another way.
+    """
+    hashes = {question.key: question.prompt.hash for question in questions}
+    known = set(hashes.values())
+    done = set()
+    for row in rows:
+        for name, value in same.items():
+            if row.get(name) != value:
+                raise InputError(
+                    f"{source} was made with {name} {shown(row.get(name), 200)}, and this run has"
+                    f" {shown(value, 200)}: give the agent another name, or write to another log."
+                )
+        found = row.get("prompt_hash")
+        if found not in known or hashes.get(key_of(row), found) != found:
+            raise InputError(
+                f"{source} was made with other prompts: protocol {shown(row.get('protocol_id'))},"
+                f" template {shown(row.get('template'))}, prompt_hash {shown(found)}. Write to"
+                " another log; or pass the protocols, templates, beliefs and seed of that run, and"
+                " what is to be added to them."
+            )
+        done.add(key_of(row))
+    return tuple(question for question in questions if question.key not in done)

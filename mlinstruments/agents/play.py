@@ -1,0 +1,268 @@
+"""Let an agent play protocols, and keep every answer.
+
+A run is a plan of questions, a log that says which of them are answered, and a loop that asks the
+others. Everything about a question follows from the arguments, so that a run taken up again asks
+exactly what is missing.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from mlinstruments._core.arrays import check_choice, check_count
+from mlinstruments._core.exceptions import InputError, MissingRowsWarning
+from mlinstruments._core.warn import warn_user
+from mlinstruments.games.protocols import Protocol
+from mlinstruments.preferences.choices import ChoiceData
+
+from .ask import MODES, Asking, ask
+from .base import Agent
+from .journal import Journal, Row, opened
+from .plan import (
+    Question,
+    belief_questions,
+    choice_questions,
+    measurements,
+    unanswered,
+)
+from .report import PlayReport, report_of
+
+
+@dataclass(frozen=True, eq=False)
+class Played:
+    """What a run left behind.
+
+    Parameters
+    ----------
+    report : PlayReport
+    rows : tuple of dict
+        The log of this agent, one row a choice, or one an option with its probability.
+
+    Examples
+    --------
+    >>> from mlinstruments.agents import economicus, play
+    >>> from mlinstruments.games import Protocol
+    >>> played = play(economicus(), [Protocol("tg", 90, 60, 30, 10, id="a")], unit="strategy")
+    >>> played.data.protocols[0].strategies[played.data.strategy[0]]
+    '10'
+    """
+
+    report: PlayReport
+    rows: tuple[Row, ...]
+
+    @cached_property
+    def data(self) -> ChoiceData:
+        """The choices, as ``ChoiceData.read`` has them from the log.
+
+        Raises
+        ------
+        InputError
+            Where no answer is a choice.
+        """
+        # As text, which is how a reader of the log has them.
+        plain = [{**row, "settings": json.dumps(row["settings"])} for row in self.rows]
+        return ChoiceData.from_frame(pd.DataFrame(plain), f"play of {self.report.agent}")
+
+    def __str__(self) -> str:
+        return str(self.report)
+
+    def _repr_html_(self) -> str:
+        return self.report._repr_html_()
+
+
+def play(
+    agent: Agent,
+    protocols: Sequence[Protocol],
+    draws: int = 1,
+    log: str | Path | None = None,
+    *,
+    mode: str = "sample",
+    unit: str = "node",
+    wordings: Sequence[str] = ("plain",),
+    renderings: Sequence[str] = ("sentences",),
+    labels: Sequence[str] = ("letters",),
+    belief: float | Sequence[float] | str | None = None,
+    reply: str = "label",
+    subject: str | None = None,
+    seed: int = 0,
+    retries: int = 2,
+    max_failures: int = 5,
+    progress: bool | None = None,
+) -> Played:
+    """Ask an agent for its choices, write each to a log as it comes, and go on where a log ends.
+
+    Refusals and ambiguous answers are final and counted, never recoded as a choice; answers that
+    cannot be read at all are asked for again. A log that was made with other prompts, or with other
+    settings of the same agent, is refused.
+
+    Parameters
+    ----------
+    agent : Agent
+        One of the built-in agents, :class:`ChatAgent`, :class:`LocalAgent`, or any object with the
+        methods of :class:`Agent`.
+    protocols : sequence of Protocol
+        With ids that differ.
+    draws : int
+        Choices for every protocol and template, with labels in both orders in turn. With
+        ``mode="probabilities"`` each order is measured once, and is called the draw.
+    log : str or Path, optional
+        A .jsonl file, made or gone on with; ``ChoiceData.read`` reads it. Without one, answers are
+        kept in memory alone.
+    mode : {"sample", "probabilities"}
+        Draw answers, or measure how probable each label is as the beginning of an answer.
+    unit : {"node", "strategy"}
+        Ask at every node apart, or for whole strategies.
+    wordings, renderings, labels : sequence of str
+        Templates; every combination is asked. See :func:`wordings`, :func:`renderings` and
+        :func:`label_sets`.
+    belief : float, sequence of float, or "elicited", optional
+        Probabilities of a one at the nodes of the other that prompts state; or ask the agent for
+        them, in prompts of their own, and log them beside its choices. Their answers are kept in
+        a second log, ``<log>.beliefs.jsonl``.
+    reply : {"label", "reasoned"}
+        What prompts ask for; see :func:`make_prompt`.
+    subject : str, optional
+        Whom the log calls the chooser; the agent's name by default.
+    seed : int
+        Orders of labels and the agent's own randomness follow from it.
+    retries : int
+        How often an answer that cannot be read is asked for again.
+    max_failures : int
+        The run stops after so many questions in a row without an answer.
+    progress : bool, optional
+        Show progress, rate and cost; None shows them in a terminal where there is much to ask.
+
+    Returns
+    -------
+    Played
+        ``data`` (a :class:`.ChoiceData`) and ``report``.
+
+    Raises
+    ------
+    InputError
+        For bad arguments, and a log that cannot take these answers; before anything is asked.
+    AgentError
+        Where ``max_failures`` questions in a row had no answer. The log keeps the others.
+
+    Warns
+    -----
+    MissingRowsWarning
+        Where questions had no answer; it counts them by reason.
+
+    Examples
+    --------
+    A kill between two answers loses nothing; here the second call only reads the log.
+
+    >>> import pathlib, tempfile
+    >>> from mlinstruments import ChoiceData
+    >>> from mlinstruments.agents import moralis, play
+    >>> from mlinstruments.games import Protocol
+    >>> log = pathlib.Path(tempfile.mkdtemp()) / "choices.jsonl"
+    >>> protocols = [Protocol("tg", 90, 60, 30, 10, id="a")]
+    >>> played = play(moralis(), protocols, draws=3, log=log)
+    >>> played.report.asked, play(moralis(), protocols, draws=3, log=log).report.asked
+    (6, 0)
+    >>> data = ChoiceData.read(log)
+    >>> [data.protocols[0].strategies[s] for s in data.strategy]
+    ['11', '11', '11']
+    """
+    check_choice(mode, "mode", MODES)
+    check_count(draws, "draws", 1)
+    check_count(retries, "retries", 0)
+    check_count(max_failures, "max_failures", 1)
+    if mode == "probabilities":
+        _check_measured(draws, reply)
+    _check_agent(agent, mode)
+    elicited = isinstance(belief, str)
+    if isinstance(belief, str):
+        check_choice(belief, "belief", ("elicited",))
+    templates = {"wordings": wordings, "renderings": renderings, "labels": labels}
+    options = {**templates, "belief": None if elicited else belief, "reply": reply}
+    if mode == "probabilities":
+        questions = measurements(protocols, unit, options)
+    else:
+        questions = choice_questions(protocols, unit, draws, seed, options)
+    asking = Asking(agent, mode, subject or agent.name, retries, max_failures, progress)
+    beliefs: Mapping[tuple[Any, ...], Row] = {}
+    if elicited:
+        drawn = 2 if mode == "probabilities" else draws
+        asked = belief_questions(protocols, drawn, seed, **templates)
+        beliefs = _stated(asking.sampling(), asked, log)
+    started = time.monotonic()
+    with opened(log) as journal:
+        missing = unanswered(questions, _own(journal, asking), asking.same, str(log))
+        failures: Counter[str] = Counter()
+        for question, rows, reason in ask(asking, missing):
+            if reason:
+                failures[reason] += 1
+            else:
+                added = beliefs.get(_place(question), {})
+                journal.write([{**row, **added} for row in rows])
+        own = tuple(_own(journal, asking))
+    if failures:
+        words = ", ".join(f"{reason} {n}" for reason, n in failures.most_common(5))
+        warn_user(
+            f"{failures.total()} of {len(missing)} questions had no answer ({words}): run again to"
+            " ask them.",
+            MissingRowsWarning,
+        )
+    counts = (len(questions), len(missing) - failures.total(), len(questions) - len(missing))
+    seconds = time.monotonic() - started
+    return Played(report_of(own, agent.name, mode, counts, failures, seconds), own)
+
+
+def _check_agent(agent: Any, mode: str) -> None:
+    method = {"sample": "answer", "probabilities": "choice_probabilities"}[mode]
+    if not isinstance(agent, Agent) or not callable(getattr(agent, method, None)):
+        raise InputError(
+            f"mode={mode!r} needs an agent with name, settings and {method}(); got"
+            f" {type(agent).__name__}."
+        )
+
+
+def _check_measured(draws: int, reply: str) -> None:
+    if draws != 1 or reply != "label":
+        raise InputError(
+            "mode='probabilities' measures every prompt once in each order of labels, at the"
+            f" beginning of the answer: it needs draws=1 and reply='label'; got {draws} and"
+            f" {reply!r}."
+        )
+
+
+def _own(journal: Journal, asking: Asking) -> Iterator[Row]:
+    """The rows of this agent and subject."""
+    for row in journal.rows:
+        if (row.get("model"), row.get("subject")) == (asking.agent.name, asking.subject):
+            yield row
+
+
+def _place(question: Question) -> tuple[Any, ...]:
+    return question.prompt.protocol.id, question.prompt.template.rpartition("/")[0], question.draw
+
+
+def _stated(
+    asking: Asking, questions: Sequence[Question], log: str | Path | None
+) -> dict[tuple[Any, ...], Row]:
+    """Ask for beliefs: columns belief_1, ... by protocol, template and draw."""
+    path = None if log is None else Path(log).with_suffix(".beliefs.jsonl")
+    found: dict[tuple[Any, ...], Row] = {}
+    with opened(path) as journal:
+        for _, rows, reason in ask(
+            asking, unanswered(questions, _own(journal, asking), asking.same, str(path))
+        ):
+            if not reason:
+                journal.write(rows)
+        for row in _own(journal, asking):
+            place = row["protocol_id"], row["template"].rpartition("/")[0], row["draw"]
+            given = row["belief"] if row["status"] == "ok" else None
+            found.setdefault(place, {})[f"belief_{row['node'] + 1}"] = given
+    return found
