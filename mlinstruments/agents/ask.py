@@ -140,11 +140,14 @@ def _paired(agent: Agent, asked: Sequence[Any], results: Iterable[Any]) -> Itera
     """Questions with their results, which must be as many."""
     given = iter(results)
     nothing = object()
-    for question in asked:
-        found = next(given, nothing)
-        if found is nothing:
-            raise AgentError(f"{agent.name} gave fewer results than it was asked for.")
-        yield question, found
+    try:
+        for question in asked:
+            found = next(given, nothing)
+            if found is nothing:
+                raise AgentError(f"{agent.name} gave fewer results than it was asked for.")
+            yield question, found
+    finally:  # connections of a generator are closed now, not when it is collected
+        getattr(given, "close", lambda: None)()
 
 
 def _spent(answer: Answer, before: Answer) -> Answer:
