@@ -82,10 +82,8 @@ def main(quick: bool = False) -> None:
     """Time, then learn."""
     rows = speed(20 if quick else 1000, 1 if quick else 5)
     print(f"written: {save('q_learning', rows, quick)}")
-    if quick:
-        text = table(10, (0.15,), (2e-3,), 1000)
-    else:
-        text = table(100, ALPHAS, BETAS, 50_000)
+    how = (10, (0.15,), (1e-3,), 1000) if quick else (100, ALPHAS, BETAS, 50_000)
+    text = table(*how)
     path = OUTPUT / f"q_learning_prices{'_quick' if quick else ''}.md"
     path.write_text(text, encoding="utf-8")
     print(f"{text}\nwritten: {path}")

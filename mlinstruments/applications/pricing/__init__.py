@@ -1,8 +1,29 @@
 """Price competition: markets, agents that set prices, repeated play and what it shows."""
 
+from .compete import compete
+from .competition import Competition
+from .firms import BestResponseFirm, Firm, LogitFirm, ScriptedFirm, TitForTatFirm
 from .market import Market
 from .outcome import Outcome
+from .prompted import PromptedFirm
+from .qfirms import LearntFirm, QLearningFirm
 from .qlearning import price_grid, q_learning
 from .qresults import QLearningResults
 
-__all__ = ["Market", "Outcome", "QLearningResults", "price_grid", "q_learning"]
+__all__ = [
+    "BestResponseFirm",
+    "Competition",
+    "Firm",
+    "LearntFirm",
+    "LogitFirm",
+    "Market",
+    "Outcome",
+    "PromptedFirm",
+    "QLearningFirm",
+    "QLearningResults",
+    "ScriptedFirm",
+    "TitForTatFirm",
+    "compete",
+    "price_grid",
+    "q_learning",
+]

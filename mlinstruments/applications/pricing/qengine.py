@@ -96,7 +96,7 @@ class Learners:
     def strategies(self) -> IntArray:
         """Greedy action of every session, firm and state, (S, n, K)."""
         n, s, k, _ = self._q.shape
-        return self._greedy.reshape(n, s, k).swapaxes(0, 1)
+        return np.asarray(self._greedy.reshape(n, s, k).swapaxes(0, 1))
 
     def keep(self, sessions: BoolArray) -> None:
         """Drop the other sessions."""
@@ -112,14 +112,16 @@ class Learners:
     def run(self) -> None:
         """Advance all by CHUNK periods."""
         n, s, _, m = self._q.shape
-        draws = np.empty((CHUNK, n, s))
-        for i, generator in enumerate(self.generators):
-            draws[:, :, i] = generator.random((CHUNK, n))
-        flat = draws.reshape(CHUNK, n * s)
+        draws = np.empty((s, CHUNK, n))
+        for generator, own in zip(self.generators, draws, strict=True):
+            generator.random(out=own)
         chance = np.exp(-self.learning.beta * np.arange(self.period, self.period + CHUNK))
-        when, who = np.nonzero(flat < chance[:, None])
-        what = explored(flat[when, who], chance[when], m)
-        starts = np.searchsorted(when, np.arange(CHUNK + 1)).tolist()
+        session, when, firm = np.nonzero(draws < chance[:, None])
+        what = explored(draws[session, when, firm], chance[when], m)
+        # Into the order of periods; few explore for most of the time, and small types sort fast.
+        order = np.argsort(when.astype(np.uint16), kind="stable")
+        who, what = (firm * s + session)[order], what[order]
+        starts = np.searchsorted(when[order], np.arange(CHUNK + 1)).tolist()
         self._advance(who, what, starts)
         self.period += CHUNK
 
@@ -141,10 +143,13 @@ class Learners:
         # mode="wrap" lets take write to its output directly; positions are never out of range.
         for t in range(CHUNK):
             np.take(greedy, row, out=action, mode="wrap")
-            here = slice(starts[t], starts[t + 1])
-            explorers, tried = who[here], what[here]
-            meant = action[explorers]
-            action[explorers] = tried
+            explorers = who[starts[t] : starts[t + 1]]
+            if len(explorers):
+                tried, meant = what[starts[t] : starts[t + 1]], action[explorers]
+                action[explorers] = tried
+                astray = explorers[tried != meant]
+            else:
+                astray = explorers
             joint[:] = by_firm[0]
             for own in by_firm[1:]:
                 joint *= m
@@ -166,21 +171,22 @@ class Learners:
             np.greater(new, old, out=differs)
             risen = np.flatnonzero(differs)
             value[row[risen]] = new[risen]
-            turned = explorers[differs[explorers] & (tried != meant)]
-            greedy[row[turned]] = action[turned]
+            turned = astray[differs[astray]]
+            if len(turned):
+                greedy[row[turned]] = action[turned]
+                self.last_change[turned % s] = self.period + t
             # The greedy action lost value: look for the best one anew.
             np.less(new, old, out=differs)
-            differs[explorers[tried != meant]] = False
+            differs[astray] = False
             fallen = np.flatnonzero(differs)
-            rows = row[fallen]
-            values = table.take(rows, axis=0, mode="wrap")
-            best = values.argmax(axis=1)
-            value[rows] = values.reshape(-1)[block[: len(fallen)] + best]
-            moved = best != action[fallen]
-            if moved.any():
-                greedy[rows[moved]] = best[moved]
-                self.last_change[fallen[moved] % s] = self.period + t
-            if len(turned):
-                self.last_change[turned % s] = self.period + t
+            if len(fallen):
+                rows = row[fallen]
+                values = table.take(rows, axis=0, mode="wrap")
+                best = values.argmax(axis=1)
+                value[rows] = values.reshape(-1)[block[: len(fallen)] + best]
+                moved = best != action[fallen]
+                if moved.any():
+                    greedy[rows[moved]] = best[moved]
+                    self.last_change[fallen[moved] % s] = self.period + t
             row, following = following, row
         self.state = row[:s] - base[0]

@@ -59,7 +59,7 @@ class QLearningResults(Printed):
         """Where the strategies lead from each state, (S, K)."""
         m, n = len(self.grid), self.market.n_firms
         powers = m ** np.arange(n)[::-1]
-        return np.einsum("snk,n->sk", self.strategies, powers)
+        return np.asarray(np.einsum("snk,n->sk", self.strategies, powers))
 
     @cached_property
     def _actions(self) -> IntArray:
