@@ -1,5 +1,6 @@
 """Price competition: markets, agents that set prices, repeated play and what it shows."""
 
+from .analysis import deviations, impulse_response, regress_prices
 from .compete import compete
 from .competition import Competition
 from .firms import BestResponseFirm, Firm, LogitFirm, ScriptedFirm, TitForTatFirm
@@ -24,6 +25,9 @@ __all__ = [
     "ScriptedFirm",
     "TitForTatFirm",
     "compete",
+    "deviations",
+    "impulse_response",
     "price_grid",
     "q_learning",
+    "regress_prices",
 ]

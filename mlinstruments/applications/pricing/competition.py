@@ -11,8 +11,11 @@ import numpy as np
 import pandas as pd
 
 from mlinstruments._core.arrays import check_count
+from mlinstruments._core.exceptions import AssumptionWarning
 from mlinstruments._core.tables import Printed, Table, number
 from mlinstruments._core.typing import FloatArray
+from mlinstruments._core.warn import warn_user
+from mlinstruments.preferences.allocations import AllocationChoices
 
 from .market import Market
 
@@ -88,6 +91,57 @@ class Competition(Printed):
                 "conduct": conduct.ravel(),
             }
         )
+
+    def choices(self, after: int = 0, grid: Any = None) -> AllocationChoices:
+        """Chosen prices as choices against what the others charged one period before.
+
+        Parameters
+        ----------
+        after : int
+            Periods left out at the beginning.
+        grid : array, optional
+            As in :meth:`Market.choices`.
+
+        Returns
+        -------
+        AllocationChoices
+            With the log's ``session``, ``period`` and ``agent`` to cluster by.
+
+        Raises
+        ------
+        NotIdentifiedError
+            As :meth:`Market.choices`, such as where prices have settled.
+
+        Warns
+        -----
+        AssumptionWarning
+            A kappa of these choices is that of firms that look no further than the period and
+            expect the others to stay.
+
+        Examples
+        --------
+        >>> import warnings
+        >>> from mlinstruments.applications.pricing import LogitFirm, Market, compete
+        >>> run = compete(Market(), [LogitFirm(0.5), LogitFirm(0.5)], periods=20)
+        >>> with warnings.catch_warnings():
+        ...     warnings.simplefilter("ignore")
+        ...     run.choices().n_choices
+        40.0
+        """
+        check_count(after, "after", 0)
+        frame = self.frame
+        kept = frame[(frame["status"] == "ok") & (frame["period"] > after)]
+        session, period, firm = (kept[c].to_numpy() for c in ("session", "period", "firm"))
+        known = self.prices[session, period - 1]
+        labels = {name: kept[name].to_numpy() for name in ("session", "period", "agent")}
+        found = self.market.choices(kept["price"].to_numpy(), known, firm, labels, grid)
+        warn_user(
+            "choices of a repeated game are taken as if firms looked no further than the period and"
+            " expected the others to charge what they charged last: rewards and punishments to come"
+            " would pass for a moral weight.",
+            AssumptionWarning,
+        )
+        return found
 
     @property
     def statuses(self) -> dict[str, int]:

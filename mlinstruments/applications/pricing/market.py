@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from mlinstruments._core.arrays import as_float_column, check_count
 from mlinstruments._core.exceptions import InputError
 from mlinstruments._core.typing import FloatArray
+from mlinstruments.preferences.allocations import AllocationChoices
 
 from .checks import PerFirm, per_firm, weight_of
+from .choices import price_choices
 from .demand import (
-    Demand,
-    inclusive_value,
     joint_prices,
     moral_reply,
     moral_utility,
     settle,
-    shares,
 )
 from .outcome import Outcome
+from .sales import Sales
 
 
 @dataclass(frozen=True)
-class Market:
+class Market(Sales):
     """Firms that each set a price, and consumers who buy from one of them or not at all.
 
     Consumers number ``scale``; the share that buys from firm i is
@@ -66,107 +66,6 @@ class Market:
     >>> market.nash().prices.round(4)
     array([1.5317, 1.609 ])
     """
-
-    n_firms: int = 2
-    a: PerFirm = 2.0
-    a0: float = 0.0
-    mu: float = 0.25
-    cost: PerFirm = 1.0
-    scale: float = 100.0
-
-    def __post_init__(self) -> None:
-        check_count(self.n_firms, "n_firms", 1)
-        for name in ("a", "cost"):
-            object.__setattr__(self, name, per_firm(getattr(self, name), name, self.n_firms))
-        for name in ("a0", "mu", "scale"):
-            value = getattr(self, name)
-            if np.ndim(value) or not np.isfinite(as_float_column(np.atleast_1d(value), name)[0]):
-                raise InputError(f"{name} must be one finite number; got {value!r}.")
-            if name != "a0" and not value > 0:
-                raise InputError(f"{name} must be positive; got {value!r}.")
-
-    @cached_property
-    def _arrays(self) -> Demand:
-        return Demand(np.array(self.a), np.array(self.cost), float(self.a0), float(self.mu))
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """The parameters, as JSON."""
-        return {name: list(v) if np.ndim(v) else v for name, v in asdict(self).items()}
-
-    # ---- what prices lead to ------------------------------------------------------------------
-
-    def shares(self, prices: Any) -> FloatArray:
-        """Shares of consumers.
-
-        Parameters
-        ----------
-        prices : array, shape (..., n)
-
-        Returns
-        -------
-        array, shape (..., n)
-        """
-        return shares(self._arrays, self._profile(prices))
-
-    def demand(self, prices: Any) -> FloatArray:
-        """Quantities: ``scale`` times :meth:`shares`.
-
-        Parameters
-        ----------
-        prices : array, shape (..., n)
-
-        Returns
-        -------
-        array, shape (..., n)
-        """
-        return np.asarray(self.scale * self.shares(prices))
-
-    def profit(self, prices: Any) -> FloatArray:
-        """(price - cost) times quantity.
-
-        Parameters
-        ----------
-        prices : array, shape (..., n)
-
-        Returns
-        -------
-        array, shape (..., n)
-        """
-        return np.asarray((self._profile(prices) - self._arrays.cost) * self.demand(prices))
-
-    def consumer_surplus(self, prices: Any) -> FloatArray:
-        """``scale`` mu log(sum_j exp((a_j - p_j) / mu) + exp(a0 / mu)).
-
-        Defined but for a constant: its derivative in a price is minus the quantity.
-
-        Parameters
-        ----------
-        prices : array, shape (..., n)
-
-        Returns
-        -------
-        array, shape (...)
-        """
-        return np.asarray(self.scale * inclusive_value(self._arrays, self._profile(prices)))
-
-    def outcome(self, prices: Any, what: str = "Prices") -> Outcome:
-        """Shares, profits and consumer surplus together.
-
-        Parameters
-        ----------
-        prices : array, shape (n,)
-        what : str
-            Title of the printed table.
-
-        Returns
-        -------
-        Outcome
-        """
-        p = self._profile(prices, one=True)
-        return Outcome(what, p, self.shares(p), self.profit(p), float(self.consumer_surplus(p)))
-
-    # ---- prices firms choose ------------------------------------------------------------------
 
     def nash(self) -> Outcome:
         """The equilibrium of firms that maximise their own profit, which is unique.
@@ -356,21 +255,57 @@ class Market:
         gain = np.where(high > low, high - low, np.nan)
         return np.asarray((np.asarray(profits, dtype=np.float64) - low) / gain)
 
+    def choices(
+        self,
+        prices: Any,
+        known: Any,
+        firm: Any = 0,
+        labels: Mapping[str, Any] | None = None,
+        grid: Any = None,
+    ) -> AllocationChoices:
+        """Prices as choices that a moral weight can be estimated from.
+
+        Each choice is among the prices of a grid, with the profit against the others' known prices
+        as own payoff and the profit if all charged the same as universalised payoff. The others'
+        prices must vary for reasons that have nothing to do with the chooser, as where they are
+        announced at random: only then does a moral firm differ from one that colludes or cares for
+        the others' profit.
+
+        Parameters
+        ----------
+        prices : array, shape (N,)
+            Set once each; nothing must follow from them in later periods.
+        known : array, shape (N, n)
+            Prices the chooser knew; its own entry plays no part.
+        firm : int or int array, shape (N,)
+            Who chose.
+        labels : mapping of str to array (N,), optional
+            Columns to cluster by.
+        grid : array, optional
+            Prices that could be chosen, in ascending order; prices are taken to the nearest. By
+            default 41 from the lowest to the highest of ``prices`` and the benchmarks.
+
+        Returns
+        -------
+        AllocationChoices
+            For ``PreferenceLogit().fit``.
+
+        Raises
+        ------
+        NotIdentifiedError
+            Where the others' prices do not vary, or all charge the same.
+        InputError
+            Where shapes differ, or a price is off the grid.
+
+        Examples
+        --------
+        >>> from mlinstruments.applications.pricing import Market
+        >>> market = Market()
+        >>> market.choices([1.6, 1.7], [[0.0, 1.4], [0.0, 1.8]]).n_choices
+        2.0
+        """
+        return price_choices(self, prices, known, firm, labels, grid)
+
     @cached_property
     def _benchmarks(self) -> tuple[FloatArray, FloatArray]:
         return self.nash().profits, self.monopoly().profits
-
-    # ---- checks -------------------------------------------------------------------------------
-
-    def _profile(self, prices: Any, one: bool = False) -> FloatArray:
-        p = np.asarray(prices, dtype=np.float64)
-        if p.ndim == 0 or p.shape[-1] != self.n_firms or (one and p.ndim > 1):
-            raise InputError(f"prices must be one a firm, {self.n_firms} here; got {prices!r}.")
-        if not np.isfinite(p).all():
-            raise InputError(f"prices must be finite; got {prices!r}.")
-        return p
-
-    def _firm(self, firm: int) -> int:
-        if firm not in range(self.n_firms):
-            raise InputError(f"firm must be 0 to {self.n_firms - 1}; got {firm!r}.")
-        return int(firm)
