@@ -6,6 +6,7 @@ from .competition import Competition
 from .firms import BestResponseFirm, Firm, LogitFirm, ScriptedFirm, TitForTatFirm
 from .market import Market
 from .outcome import Outcome
+from .plots import plot_gains, plot_prices, plot_response
 from .prompted import PromptedFirm
 from .qfirms import LearntFirm, QLearningFirm
 from .qlearning import price_grid, q_learning
@@ -27,6 +28,9 @@ __all__ = [
     "compete",
     "deviations",
     "impulse_response",
+    "plot_gains",
+    "plot_prices",
+    "plot_response",
     "price_grid",
     "q_learning",
     "regress_prices",

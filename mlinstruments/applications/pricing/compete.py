@@ -15,8 +15,8 @@ from mlinstruments._core.typing import FloatArray
 from mlinstruments.agents.base import AgentError, Failure
 from mlinstruments.agents.journal import Journal, Row, opened
 from mlinstruments.agents.plan import seed_of
-from mlinstruments.preferences.readers import shown
 
+from ..logs import same_run
 from .competition import Competition
 from .firms import Firm, Rule
 from .market import Market
@@ -104,7 +104,7 @@ def compete(
     orders = _forced(forced, periods, market)
     treatments = _treatments(currencies, prefixes, sessions, random_state)
     settings = {
-        "record": "settings",
+        "record": "price competition",
         "market": market.settings,
         "firms": [{"name": p.name, "settings": dict(p.settings)} for p in players],
         "memory": memory,
@@ -118,7 +118,7 @@ def compete(
     }
     first = np.array([_opening(market, start, random_state, s) for s in range(sessions)])
     with opened(log) as journal:
-        _same_run(journal, settings, str(log))
+        same_run(journal, settings, str(log))
         run = _Run(
             market, players, memory, treatments, orders, retries, random_state, first, periods
         )
@@ -288,19 +288,3 @@ def _opening(market: Market, given: FloatArray | None, seed: int, session: int) 
         return given
     rng = np.random.default_rng(seed_of(seed, session, "opening"))
     return rng.uniform(market.nash().prices, market.monopoly().prices)
-
-
-def _same_run(journal: Journal, settings: Row, source: str) -> None:
-    """Write the settings to a new log; refuse one that has others."""
-    if not journal.rows:
-        journal.write([settings])
-        return
-    kept = journal.rows[0]
-    if kept.get("record") != "settings":
-        raise InputError(f"{source} is not a log of price competition: write to another one.")
-    for name in dict.fromkeys([*kept, *settings]):
-        if kept.get(name) != settings.get(name):
-            raise InputError(
-                f"{source} was made with {name} {shown(kept.get(name), 200)}, and this run has"
-                f" {shown(settings.get(name), 200)}: write to another log."
-            )
