@@ -1,13 +1,14 @@
 """What do Q-learning firms charge, and what does learning many sessions at once save?
 
-The same work, so many sessions for 512 periods in the middle of learning, by the vectorised version
-and by plain Python loops, with tables in NumPy arrays and in lists; then prices and profit gains
+The same work, to the bit, by the vectorised version and by plain Python loops, with tables in NumPy
+arrays and in lists; then prices and profit gains
 over learning parameters, with standard errors over sessions.
 """
 
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from itertools import product
 from typing import Any
 
@@ -23,32 +24,33 @@ ALPHAS, BETAS = (0.05, 0.15, 0.25), (2e-5, 5e-5, 2e-4)
 
 
 def speed(sessions: int, repeats: int) -> list[Ratio]:
-    """Time both on the same sessions and periods."""
+    """Time both from the first period until hardly anybody explores any more."""
     market = Market()
     profits = market.profit(price_grid(market, PRICES)[joint_actions(PRICES, 2)])
-    learning = Learning(0.15, 1e-5, 0.95)
+    alpha, beta, delta, periods = 0.15, 2e-3, 0.95, 8 * CHUNK
 
     def generators() -> list[np.random.Generator]:
         return [np.random.default_rng(s) for s in np.random.SeedSequence(0).spawn(sessions)]
 
-    ours = Learners(profits, PRICES, learning, generators())
+    def ours() -> None:
+        learners = Learners(profits, PRICES, Learning(alpha, beta, delta), generators())
+        while learners.period < periods:
+            learners.run()
 
     def plain(arrays: bool) -> None:
         for generator in generators():
             plain_q_learning(
-                profits, PRICES, 0.15, 1e-5, 0.95, generator, 10**9, CHUNK, arrays=arrays
+                profits, PRICES, alpha, beta, delta, generator, 10**9, periods, arrays=arrays
             )
 
-    note = f"{sessions} sessions, {CHUNK} periods"
+    note = f"{sessions} sessions, {periods} periods"
+    tasks = (("arrays", True), ("lists", False))
     return [
         side_by_side(
-            "beside a plain loop, tables in arrays", ours.run, lambda: plain(True), repeats,
+            f"beside a plain loop, tables in {kind}", ours, partial(plain, arrays), repeats,
             at_least=50, note=note,
-        ),
-        side_by_side(
-            "beside a plain loop, tables in lists", ours.run, lambda: plain(False), repeats,
-            at_least=50, note=note,
-        ),
+        )
+        for kind, arrays in tasks
     ]  # fmt: skip
 
 
@@ -80,7 +82,7 @@ def table(sessions: int, alphas: Any, betas: Any, stable: int) -> str:
 
 def main(quick: bool = False) -> None:
     """Time, then learn."""
-    rows = speed(20 if quick else 1000, 1 if quick else 5)
+    rows = speed(5 if quick else 1000, 1 if quick else 3)
     print(f"written: {save('q_learning', rows, quick)}")
     how = (10, (0.15,), (1e-3,), 1000) if quick else (100, ALPHAS, BETAS, 50_000)
     text = table(*how)

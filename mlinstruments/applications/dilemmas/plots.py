@@ -8,7 +8,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mlinstruments._core.drawing import BLUE, GREEN, GREY, ORANGE, VERMILION, pyplot, zero_line
+from mlinstruments._core.drawing import (
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    PURPLE,
+    SKY,
+    VERMILION,
+    pyplot,
+    zero_line,
+)
 from mlinstruments._core.exceptions import InputError
 
 from .answers import DilemmaAnswers
@@ -123,7 +133,7 @@ def plot_threshold(
     ax.axhline(0.5, color=GREY, linewidth=0.8, linestyle=(0, (4, 3)))
     ax.text(np.sqrt(most), 0.93, "self-sacrifice", ha="center", color=BLUE)
     ax.text(1.15, 0.53, "no self-sacrifice", ha="left", color=GREY)
-    colours = (VERMILION, GREEN, ORANGE)
+    colours = (VERMILION, GREEN, ORANGE, PURPLE, SKY)
     for k, (name, found) in enumerate((answers or {}).items()):
         table = found.switching
         row = table[table["companion"] == "alone"]

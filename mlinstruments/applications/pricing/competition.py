@@ -158,9 +158,10 @@ class Competition(Printed):
             own = found[found["firm"] == firm]
             cells = [name]
             for column in ("price", "gain", "conduct"):
-                cells.append(number(float(own[column].mean())))
+                # What rounding leaves of zero is zero.
+                cells.append(number(round(float(own[column].mean()), 12)))
                 if sessions > 1:
-                    cells.append(number(float(own[column].sem())))
+                    cells.append(number(round(float(own[column].sem()), 12)))
             rows.append(tuple(cells))
         heads = [""]
         for column in ("price", "profit gain", "conduct"):

@@ -77,7 +77,8 @@ def plot_prices(run: Competition, session: int | None = None, ax: Any = None) ->
     ax.set_xlabel("period")
     ax.set_ylabel("price")
     ax.spines[["top", "right"]].set_visible(False)
-    ax.legend(frameon=False, fontsize="small", loc="best")
+    # On white, since it may come to lie on a dashed line.
+    ax.legend(fontsize="small", loc="best", framealpha=1.0, edgecolor="none")
     return ax
 
 
