@@ -37,6 +37,7 @@ PAGES = {
     "diagnostics": 3,
     "matches": 2,
     "preferences": 5,
+    "agents": 3,
     "simulation": 1,
     "large_data": 1,
 }
@@ -48,6 +49,7 @@ ROOMS = (
     "mlinstruments.games",
     "mlinstruments.preferences",
     "mlinstruments.preferences.logs",
+    "mlinstruments.agents",
 )
 DIRECTIVE = re.compile(
     r"^\.\. (currentmodule|module|auto\w+|py:data):: *([\w.]*)(?:\(\))?$", re.MULTILINE

@@ -4,6 +4,7 @@ from .base import Agent, AgentError, Answer, Failure, Probabilities, Prompt
 from .builtin import LogitAgent, ScriptedAgent, economicus, moralis, uniform
 from .cache import CachedAgent
 from .chat import ChatAgent
+from .inspect_runner import from_inspect, inspect_task
 from .local import LocalAgent
 from .parsing import LabelParser, parse_answer, parse_percent
 from .play import Played, play
@@ -33,6 +34,8 @@ __all__ = [
     "ScriptedAgent",
     "belief_prompt",
     "economicus",
+    "from_inspect",
+    "inspect_task",
     "label_sets",
     "make_prompt",
     "make_prompts",

@@ -163,15 +163,10 @@ def with_spent(answer: Answer, before: Answer) -> Answer:
 # ---- rows ---------------------------------------------------------------------------------------
 
 
-def _row(asking: Asking, question: Question, found: Answer | Probabilities) -> Row:
-    """What a log says of every question."""
+def question_columns(question: Question) -> Row:
+    """What a log says of a question, whoever is asked."""
     prompt, protocol = question.prompt, question.prompt.protocol
     row: Row = {
-        "subject": asking.subject,
-        "model": asking.agent.name,
-        "served_model": found.model,
-        "temperature": asking.settings.get("temperature"),
-        "mode": asking.mode,
         "protocol_id": protocol.id,
         "game": protocol.game,
         **{name: getattr(protocol, name) for name in PAYOFFS},
@@ -186,10 +181,6 @@ def _row(asking: Asking, question: Question, found: Answer | Probabilities) -> R
         "prompt_hash": prompt.hash,
         "template_hash": prompt.template_hash,
         "seed": question.seed,
-        "settings": asking.settings,
-        "prompt_tokens": found.prompt_tokens,
-        "completion_tokens": found.completion_tokens,
-        "cost": found.cost,
     }
     if prompt.node is not None:
         row["node"] = prompt.node
@@ -198,14 +189,35 @@ def _row(asking: Asking, question: Question, found: Answer | Probabilities) -> R
     return row
 
 
-def _choice_columns(prompt: Prompt, choice: str | None) -> Row:
+def _row(asking: Asking, question: Question, found: Answer | Probabilities) -> Row:
+    return {
+        "subject": asking.subject,
+        "model": asking.agent.name,
+        "served_model": found.model,
+        "temperature": asking.settings.get("temperature"),
+        "mode": asking.mode,
+        **question_columns(question),
+        "settings": asking.settings,
+        "prompt_tokens": found.prompt_tokens,
+        "completion_tokens": found.completion_tokens,
+        "cost": found.cost,
+    }
+
+
+def choice_columns(
+    options: Sequence[str], choices: Sequence[str], node: int | None, choice: str | None
+) -> Row:
     """The choice in the words of a log, and the label and the place it was shown at."""
-    place = None if choice is None else prompt.choices.index(choice)
-    label = None if place is None else prompt.options[place]
-    if prompt.node is None:
+    place = None if choice is None else choices.index(choice)
+    label = None if place is None else options[place]
+    if node is None:
         return {"strategy": choice, "label": label, "place": place}
     action = None if choice is None else int(choice)
     return {"action": action, "label": label, "place": place}
+
+
+def _chosen(prompt: Prompt, choice: str | None) -> Row:
+    return choice_columns(prompt.options, prompt.choices, prompt.node, choice)
 
 
 def _answer_row(
@@ -214,7 +226,7 @@ def _answer_row(
     row = {**_row(asking, question, answer), "status": status, "raw": answer.text}
     if question.prompt.asks == "belief":
         return {**row, "belief": None if choice is None else float(choice)}
-    return {**row, **_choice_columns(question.prompt, choice)}
+    return {**row, **_chosen(question.prompt, choice)}
 
 
 def _measured_rows(asking: Asking, question: Question, found: Probabilities) -> list[Row]:
@@ -222,7 +234,7 @@ def _measured_rows(asking: Asking, question: Question, found: Probabilities) -> 
     prompt, row = question.prompt, _row(asking, question, found)
     if not found.measured:
         none = {"status": "ambiguous", "raw": None, "mass": 0.0, "rows": 1, "part": 0}
-        return [{**row, **none, **_choice_columns(prompt, None), "probability": None}]
+        return [{**row, **none, **_chosen(prompt, None), "probability": None}]
     low, high = found.bounds
     shared = {"status": "ok", "raw": None, "mass": found.mass, "rows": len(prompt.choices)}
     return [
@@ -230,7 +242,7 @@ def _measured_rows(asking: Asking, question: Question, found: Probabilities) -> 
             **row,
             **shared,
             "part": k,
-            **_choice_columns(prompt, choice),
+            **_chosen(prompt, choice),
             "probability": float(found.shares[k]),
             "probability_low": float(low[k]),
             "probability_high": float(high[k]),

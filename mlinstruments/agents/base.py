@@ -100,8 +100,9 @@ class Prompt:
 
     @property
     def template(self) -> str:
-        """Wording, rendering, labels and reply: what a log calls the template."""
-        return "/".join((self.wording, self.rendering, self.labels, self.reply))
+        """Wording, rendering, labels, reply and what was seen: what a log calls the template."""
+        seen = () if self.seen is None else (f"after{self.seen}",)
+        return "/".join((self.wording, self.rendering, self.labels, self.reply, *seen))
 
     @cached_property
     def hash(self) -> str:
@@ -112,9 +113,8 @@ class Prompt:
     @property
     def id(self) -> str:
         """A readable name, different for every prompt about a grid of protocols."""
-        seen = "" if self.seen is None else f"after{self.seen}"
         node = "all" if self.node is None else str(self.node)
-        parts = (self.protocol.id, self.asks, node + seen, self.template, str(self.order))
+        parts = (self.protocol.id, self.asks, node, self.template, str(self.order))
         return ":".join(parts)
 
     def label_of(self, choice: str) -> str:
@@ -202,7 +202,8 @@ class Probabilities:
         least = np.where(self.censored, 0.0, self.values)
         low = least / (least + self.values.sum() - self.values)
         high = self.values / (self.values + least.sum() - least)
-        return low, high
+        # Where nothing is censored the three are one number, rounding apart.
+        return np.minimum(low, self.shares), np.maximum(high, self.shares)
 
 
 @dataclass(frozen=True)

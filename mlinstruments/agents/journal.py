@@ -83,9 +83,10 @@ def opened(path: str | Path | None) -> Iterator[Journal]:
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     with open(path, "a+b") as file:
         _lock(file, path)
-        rows, end = _read(file, path)
+        rows, end, ended = _read(file, path)
         file.truncate(end)
         file.seek(0, 2)
+        file.write(b"" if ended else b"\n")
         yield Journal(rows, file)
 
 
@@ -101,20 +102,24 @@ def _lock(file: IO[bytes], path: str | Path) -> None:
         raise InputError(f"{path} is being written by another run: wait for it to end.") from None
 
 
-def _read(file: IO[bytes], path: str | Path) -> tuple[list[Row], int]:
-    """Rows of whole records, and where they end."""
+def _read(file: IO[bytes], path: str | Path) -> tuple[list[Row], int, bool]:
+    """Rows of whole records, where they end, and whether with a line's end."""
     file.seek(0)
     rows: list[Row] = []
     starts: list[int] = []
-    at = 0
+    at, ended = 0, True
     for number, line in enumerate(file, start=1):
-        if not line.endswith(b"\n"):
+        try:
+            rows.append(_parsed(line, f"{path}, line {number}"))
+        except InputError:
+            if line.endswith(b"\n"):
+                raise
             break
-        rows.append(_parsed(line, f"{path}, line {number}"))
+        ended = line.endswith(b"\n")
         starts.append(at)
         at += len(line)
     lacking = _unfinished(rows)
-    return (rows[:-lacking], starts[-lacking]) if lacking else (rows, at)
+    return (rows[:-lacking], starts[-lacking], True) if lacking else (rows, at, ended)
 
 
 def _parsed(line: bytes, place: str) -> Row:

@@ -169,6 +169,8 @@ class LocalAgent:
         """The prompt up to where the answer begins, (1, tokens)."""
         torch, _ = libraries()
         _, tokenizer = self._loaded
+        if not tokenizer.chat_template:
+            raise InputError(f"{self.name} has no chat template: it is no model to be asked.")
         text = tokenizer.apply_chat_template(
             prompt.messages, tokenize=False, add_generation_prompt=True
         )

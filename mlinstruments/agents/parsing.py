@@ -42,6 +42,8 @@ _REFUSAL = re.compile(
     r"|\b(?:against|violates?)\s+(?:my|the)\s+(?:guidelines|polic)",
     re.IGNORECASE,
 )
+# What a model thinks to itself, which may not have come to its end, decides nothing.
+_THOUGHTS = re.compile(r"<think(?:ing)?>.*?(?:</think(?:ing)?>|\Z)", re.IGNORECASE | re.DOTALL)
 # A minus is a sign where no number stands before it, and a dash between two numbers.
 _PERCENT = re.compile(
     r"(?<![\w.])((?:(?<!\d)-)?\d{1,3}(?:[.,]\d+)?)\s*(%|percent\b|per\s+cent\b)?(?![\w])"
@@ -105,7 +107,7 @@ class LabelParser:
         """
         if text is None:
             return "refusal", None
-        status, label = self._read(text)
+        status, label = self._read(_THOUGHTS.sub("", text))
         if label is None:
             return status, None
         return "ok", (self.choices or self.options)[self.options.index(label)]
@@ -113,13 +115,12 @@ class LabelParser:
     def _read(self, text: str) -> tuple[str, str | None]:
         if not text.strip():
             return "parse_error", None
-        for found in (self._whole(text), self._decided(text), self._said(text)):
+        # "I choose B", a label alone on the last line, or first of all: "B, because it pays more."
+        last = text.strip().splitlines()[-1]
+        informal = self._said(text) | self._whole(last) | self._leading(text)
+        for found in (self._whole(text), self._decided(text), informal):
             if found:
                 return ("ok", found.pop()) if len(found) == 1 else ("ambiguous", None)
-        # A label alone on the last line, or first of all: "B, because it pays more."
-        found = self._whole(text.strip().splitlines()[-1]) | self._leading(text)
-        if found:
-            return ("ok", found.pop()) if len(found) == 1 else ("ambiguous", None)
         if _REFUSAL.search(text):
             return "refusal", None
         return ("ambiguous" if self._mentioned(text) else "parse_error"), None
@@ -234,7 +235,7 @@ def parse_percent(text: str | None) -> tuple[str, float | None]:
     """
     if text is None:
         return "refusal", None
-    marked = [(match[1], match[2]) for match in _PERCENT.finditer(text)]
+    marked = [(match[1], match[2]) for match in _PERCENT.finditer(_THOUGHTS.sub("", text))]
     # Where some numbers are called percent, the others are something else.
     kept = [number for number, sign in marked if sign] or [number for number, _ in marked]
     values = {float(number.replace(",", ".")) for number in kept}

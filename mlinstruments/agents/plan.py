@@ -140,6 +140,30 @@ def belief_questions(
     return tuple(questions)
 
 
+def check_kind(rows: Iterable[Row], mode: str, unit: str, source: str) -> None:
+    """Raise where a log holds answers of another kind, of whichever agent.
+
+    Parameters
+    ----------
+    rows : iterable of dict
+    mode, unit : str
+        Of the run that is to be added.
+    source : str
+        What to call the log in errors.
+
+    Raises
+    ------
+    InputError
+    """
+    for row in rows:
+        found = row.get("mode"), "node" if "node" in row else "strategy"
+        if found != (mode, unit):
+            raise InputError(
+                f"{source} was made with mode {found[0]!r} and unit {found[1]!r}, and this run has"
+                f" {mode!r} and {unit!r}: a log holds answers of one kind; write to another."
+            )
+
+
 def unanswered(
     questions: Sequence[Question], rows: Iterable[Row], same: Mapping[str, Any], source: str
 ) -> tuple[Question, ...]:

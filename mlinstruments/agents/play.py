@@ -30,6 +30,7 @@ from .journal import Journal, Row, opened
 from .plan import (
     Question,
     belief_questions,
+    check_kind,
     choice_questions,
     measurements,
     unanswered,
@@ -91,6 +92,7 @@ def play(
     renderings: Sequence[str] = ("sentences",),
     labels: Sequence[str] = ("letters",),
     belief: float | Sequence[float] | str | None = None,
+    seen: int | None = None,
     reply: str = "label",
     subject: str | None = None,
     seed: int = 0,
@@ -128,6 +130,9 @@ def play(
         Probabilities of a one at the nodes of the other that prompts state; or ask the agent for
         them, in prompts of their own, and log them beside its choices. Their answers are kept in
         a second log, ``<log>.beliefs.jsonl``.
+    seen : {0, 1}, optional
+        In 2x2 games: what the other has played, told to the agent, which then moves second. It is
+        the belief, and part of the template's name.
     reply : {"label", "reasoned"}
         What prompts ask for; see :func:`make_prompt`.
     subject : str, optional
@@ -185,8 +190,11 @@ def play(
     elicited = isinstance(belief, str)
     if isinstance(belief, str):
         check_choice(belief, "belief", ("elicited",))
+        if seen is not None:
+            raise InputError("what was seen is the belief: leave belief out, or seen.")
     templates = {"wordings": wordings, "renderings": renderings, "labels": labels}
-    options = {**templates, "belief": None if elicited else belief, "reply": reply}
+    options = {**templates, "belief": None if elicited else belief}
+    options |= {"seen": seen, "reply": reply}
     if mode == "probabilities":
         questions = measurements(protocols, unit, options)
     else:
@@ -199,6 +207,7 @@ def play(
         beliefs = _stated(asking.sampling(), asked, log)
     started = time.monotonic()
     with opened(log) as journal:
+        check_kind(journal.rows, mode, unit, str(log))
         missing = unanswered(questions, _own(journal, asking), asking.same, str(log))
         failures: Counter[str] = Counter()
         for question, rows, reason in ask(asking, missing):

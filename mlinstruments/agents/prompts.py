@@ -5,10 +5,8 @@ Every text comes from the files in ``templates``, and depends on nothing but the
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from itertools import product
-from typing import Any
 
 import numpy as np
 
@@ -16,9 +14,9 @@ from mlinstruments._core.arrays import check_choice
 from mlinstruments._core.exceptions import InputError
 from mlinstruments.games.protocols import Protocol
 
-from . import templates
 from .base import Prompt
-from .scenes import SCENES, Scene, Seat, seat
+from .scenes import seat
+from .text import assigned_labels, either, text_of
 
 REPLIES = ("label", "reasoned")
 UNITS = ("node", "strategy")
@@ -86,12 +84,12 @@ def make_prompt(
     """
     check_choice(reply, "reply", REPLIES)
     told = _stated(protocol, belief)
-    text = _text_of(protocol, node, seen, wording, rendering, labels, order)
+    text = text_of(protocol, node, seen, wording, rendering, labels, order)
     plans = text.seat.moves == "both"
     options, choices = text.plans() if plans else text.actions()
     blocks = text.blocks(None if seen is not None else told)
     ask = text.words[("plan_" if plans else "question_") + reply]
-    question = [ask.format(options=_either(options))]
+    question = [ask.format(options=either(options))]
     if plans:
         listed = [text.words["plan_head"], *text.plan_lines(options, choices)]
         first = text.words["layout"][0] == "question"
@@ -143,7 +141,7 @@ def belief_prompt(
     'The other as player 2 after A: X in how many of 100 cases? One number.'
     """
     asked = seat(protocol, node, None)
-    text = _text_of(protocol, None, None, wording, rendering, labels, order)
+    text = text_of(protocol, None, None, wording, rendering, labels, order)
     kind, x, seen = text.about(node, asked)
     question = text.words[f"ask_{kind}"].format(x=x, seen=seen)
     blocks = text.blocks(None) | {"position": "", "question": question}
@@ -159,6 +157,7 @@ def make_prompts(
     labels: Sequence[str] = ("letters",),
     orders: Sequence[int] = (0, 1),
     belief: float | Sequence[float] | None = None,
+    seen: int | None = None,
     reply: str = "label",
 ) -> tuple[Prompt, ...]:
     """Every combination of protocols, nodes, templates and orders.
@@ -169,7 +168,7 @@ def make_prompts(
     unit : {"node", "strategy"}
         Ask at each node apart, or for whole strategies.
     wordings, renderings, labels, orders : sequence
-    belief, reply
+    belief, seen, reply
         As in :func:`make_prompt`.
 
     Returns
@@ -201,6 +200,7 @@ def make_prompts(
             labels=label_set,
             order=order,
             belief=belief,
+            seen=seen,
             reply=reply,
         )
         for protocol, wording, rendering, label_set, order in product(
@@ -210,6 +210,28 @@ def make_prompts(
     )
     _refuse_doubles(made)
     return made
+
+
+def mover_labels(prompt: Prompt) -> tuple[dict[int, str], dict[int, str]]:
+    """Labels of the first and of the second mover's actions in a prompt, by action.
+
+    Parameters
+    ----------
+    prompt : Prompt
+
+    Returns
+    -------
+    first, second : dict of int to str
+        In the order of the labels.
+
+    Examples
+    --------
+    >>> prompt = make_prompt(Protocol("tg", 80, 50, 30, 20, id="a"), node=1)
+    >>> mover_labels(prompt)
+    ({1: 'X', 0: 'Y'}, {1: 'A', 0: 'B'})
+    """
+    sits = seat(prompt.protocol, prompt.node, prompt.seen)
+    return assigned_labels(prompt.protocol, sits, prompt.labels, prompt.order)
 
 
 def _refuse_doubles(prompts: Sequence[Prompt]) -> None:
@@ -223,185 +245,6 @@ def _refuse_doubles(prompts: Sequence[Prompt]) -> None:
         seen.add(prompt.id)
 
 
-# ---- the text -----------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Text:
-    """The parts of a prompt, filled in."""
-
-    protocol: Protocol
-    scene: Scene
-    seat: Seat
-    node: int | None
-    seen: int | None
-    words: dict[str, Any]
-    lines: dict[str, Any]
-    first: dict[int, str]  # labels by action
-    second: dict[int, str]
-    plan_names: list[str]
-    names: tuple[str, str, str]
-    order: int
-
-    def prompt(
-        self, blocks: dict[str, str], options: Sequence[str], choices: Sequence[str], **more: Any
-    ) -> Prompt:
-        wording, rendering, labels = self.names
-        given: dict[str, Any] = {"node": self.node, "seen": self.seen, **more}
-        user = "\n\n".join(blocks[b] for b in self.words["layout"] if blocks[b])
-        return Prompt(
-            self.words["system"],
-            user,
-            tuple(options),
-            tuple(choices),
-            self.protocol,
-            wording=wording,
-            rendering=rendering,
-            labels=labels,
-            order=self.order,
-            template_hash=templates.template_hash(*self.names),
-            **given,
-        )
-
-    def actions(self) -> tuple[list[str], list[str]]:
-        """Labels of the asked mover, as shown, and the actions they stand for."""
-        mine = self.second if self.seat.moves == "second" else self.first
-        return list(mine.values()), [str(action) for action in mine]
-
-    def plans(self) -> tuple[list[str], list[str]]:
-        """Names of whole strategies, as shown, and the strategies."""
-        second = list(self.scene.second.values())
-        pairs = [list(self.second if n in second else self.first) for n in range(self.nodes)]
-        strategies = ["".join(map(str, digits)) for digits in product(*pairs)]
-        return self.plan_names[: len(strategies)], strategies
-
-    @property
-    def nodes(self) -> int:
-        return self.protocol.n_nodes
-
-    def plan_lines(self, names: Sequence[str], strategies: Sequence[str]) -> list[str]:
-        made = []
-        for name, strategy in zip(names, strategies, strict=True):
-            parts = [self.words["plan_first"].format(x=self.first[int(strategy[0])])]
-            parts += [
-                self.words["plan_second"].format(
-                    seen=self.first[after], x=self.second[int(strategy[node])]
-                )
-                for after, node in self._second_nodes()
-            ]
-            made.append(self.words["plan_line"].format(plan=name, parts=", ".join(parts)))
-        return made
-
-    def _second_nodes(self) -> list[tuple[int, int]]:
-        """The first mover's actions in the order of labels, with the node after each."""
-        return [
-            (after, self.scene.second[after]) for after in self.first if after in self.scene.second
-        ]
-
-    def blocks(self, belief: tuple[float, ...] | None) -> dict[str, str]:
-        sequential = not self.scene.at_once
-        return {
-            "opening": self.words["opening"],
-            "moves": self._moves(),
-            "roles": self.words["roles"] if sequential else "",
-            "payoffs": self._payoffs(),
-            "position": self._position(),
-            "belief": self._belief(belief),
-        }
-
-    def _moves(self) -> str:
-        labels = dict(zip(("a1", "a2"), self.first.values(), strict=True))
-        if self.scene.at_once:
-            return str(self.words["both_move" if self.seen is None else "in_turn"]).format(**labels)
-        labels |= zip(("b1", "b2"), self.second.values(), strict=True)
-        after = list(self.scene.second)
-        kind = ("second_waits", "second_moves_after", "second_moves")[len(after)]
-        if len(after) == 1:
-            labels |= {"on": self.first[after[0]], "off": self.first[1 - after[0]]}
-        return " ".join(self.words[key].format(**labels) for key in ("first_moves", kind))
-
-    def _position(self) -> str:
-        if self.seat.after is not None:
-            seen = self.first[self.seat.after]
-            key = "position_seen" if self.scene.at_once else "position_second"
-            return str(self.words[key]).format(seen=seen)
-        if self.scene.at_once:
-            return ""
-        return str(self.words["position_plan" if self.seat.moves == "both" else "position_first"])
-
-    def _payoffs(self) -> str:
-        lines = self.lines[self.seat.moves]
-        style = {name: self.words[name] for name in ("unit", "verb", "verbs")}
-        ends = {(a, b): pays for a, b, pays in self.scene.ends}
-        written = [
-            lines["alone" if b is None else "line"].format(
-                a=self.first[a],
-                b=self.second.get(b, "") if b is not None else "",
-                p=_number(getattr(self.protocol, ends[a, b][0])),
-                q=_number(getattr(self.protocol, ends[a, b][1])),
-                **style,
-            )
-            for a in self.first
-            for b in (*self.second, None)
-            if (a, b) in ends
-        ]
-        columns = lines.get("columns", "").format(**style)
-        head = self.lines["head"].format(payoffs=self.words["payoffs"], columns=columns)
-        return str(head + self.lines["join"].join(written) + self.lines["foot"])
-
-    def about(self, node: int, asked: Seat) -> tuple[str, str, str]:
-        """Which sentence speaks of a node of the other, the label of its one, and what was seen."""
-        if self.scene.at_once:
-            return "same", self.first[1], ""
-        if asked.moves == "second" and asked.after is not None:
-            return "second", self.second[1], self.first[asked.after]
-        return "first", self.first[1], ""
-
-    def _belief(self, belief: tuple[float, ...] | None) -> str:
-        told = []
-        for node, chance in enumerate(belief or ()):
-            kind, x, seen = self.about(node, seat(self.protocol, node, None))
-            percent = _number(100 * chance)
-            told.append(self.words[f"belief_{kind}"].format(x=x, seen=seen, percent=percent))
-        return " ".join(told)
-
-
-def _text_of(
-    protocol: Protocol,
-    node: int | None,
-    seen: int | None,
-    wording: str,
-    rendering: str,
-    labels: str,
-    order: int,
-) -> _Text:
-    if order not in (0, 1):
-        raise InputError(f"order must be 0 or 1; got {order!r}.")
-    sits, scene, names = seat(protocol, node, seen), SCENES[protocol.game], templates.labels(labels)
-    words, lines = templates.wording(wording), templates.rendering(rendering)
-    own, other = (dict(_assigned(names[key], order)) for key in ("own", "other"))
-    first, second = (other, own) if sits.moves == "second" else (own, other)
-    return _Text(
-        protocol,
-        scene,
-        sits,
-        node,
-        seen,
-        words,
-        lines,
-        own if scene.same else first,
-        own if scene.same else second,
-        names["plans"],
-        (wording, rendering, labels),
-        order,
-    )
-
-
-def _assigned(pair: Sequence[str], order: int) -> Iterator[tuple[int, str]]:
-    """Actions in the order of their labels: the one first, or the nought."""
-    return zip((1, 0) if order == 0 else (0, 1), pair, strict=True)
-
-
 def _stated(protocol: Protocol, belief: float | Sequence[float] | None) -> tuple[float, ...] | None:
     if belief is None:
         return None
@@ -413,12 +256,3 @@ def _stated(protocol: Protocol, belief: float | Sequence[float] | None) -> tuple
             f" ({', '.join(protocol.rules.nodes)}); got {belief!r}."
         )
     return tuple(float(value) for value in values)
-
-
-def _either(options: Sequence[str]) -> str:
-    return f"{', '.join(options[:-1])} or {options[-1]}"
-
-
-def _number(value: float) -> str:
-    """Digits as short as they are exact: 40, 12.5."""
-    return np.format_float_positional(value, trim="-", precision=6)

@@ -32,11 +32,11 @@ class PlayReport:
     statuses : mapping of str to int
         Answers by status.
     first_label_share : float
-        Share of the label shown first: of choices, or mean probability among the labels. Both
-        orders are asked alike, so that it is ``first_label_even`` for any agent that does not look
-        at labels and places. NaN without choices.
+        Share of the label shown first, of choices or of probability, where there are answers to
+        both orders of a prompt; NaN where there are to none.
     first_label_even : float
-        One over the number of options, averaged.
+        What it would be if the same actions were chosen in either order, whatever their labels:
+        one half where there are two options.
     mass : float
         Mean probability that an answer begins with a label; NaN where answers were written.
     censored : int
@@ -83,11 +83,12 @@ class PlayReport:
         """The report as a table."""
         status = ", ".join(f"{name} {n}" for name, n in self.statuses.items() if n)
         share, even = self.first_label_share, self.first_label_even
+        first = f"{share:.3f} of choices ({even:.3f} if labels do not matter)"
         facts = [
             ("Mode", self.mode),
             ("Questions", f"{self.planned} ({self.asked} asked, {self.resumed} from the log)"),
             ("Answers", status or "none"),
-            ("First label", f"{share:.3f} of choices ({even:.3f} if labels do not matter)"),
+            ("First label", first if share == share else "no prompt has choices in both orders"),
         ]
         if self.mode == "probabilities":
             facts.append(("Mass", f"{self.mass:.3f} on labels, {self.censored} labels censored"))
@@ -120,7 +121,7 @@ def report_of(
     records = [row for row in rows if row.get("part", 0) == 0]
     good = [row for row in rows if row["status"] == "ok"]
     heads = [row for row in good if row.get("part", 0) == 0]
-    firsts = sum(row.get("probability", 1.0) for row in good if row["place"] == 0)
+    share, even = _first_label(good)
     statuses = Counter(row["status"] for row in records)
     return PlayReport(
         agent,
@@ -128,8 +129,8 @@ def report_of(
         *counts,
         tuple(failures.most_common()),
         {name: statuses.get(name, 0) for name in STATUSES},
-        _mean(firsts, heads),
-        _mean(sum(1 / row["n_options"] for row in heads), heads),
+        share,
+        even,
         _mean(sum(row["mass"] for row in heads), heads) if mode == "probabilities" else _NAN,
         sum(bool(row.get("censored")) for row in good),
         _total(records, "prompt_tokens"),
@@ -140,6 +141,31 @@ def report_of(
 
 
 _NAN = float("nan")
+
+
+def _first_label(good: Sequence[Row]) -> tuple[float, float]:
+    """Share of the label shown first, and what it would be without regard to labels."""
+    # By prompt and order: how often each choice was made, and how many answers there were.
+    made: dict[Any, dict[int, Counter[str]]] = {}
+    asked: Counter[Any] = Counter()
+    firsts = {}
+    for row in good:
+        prompt, order = (row["protocol_id"], row.get("node"), row["template"]), row["order"]
+        choices = row["option_order"].split()
+        counts = made.setdefault(prompt, {}).setdefault(order, Counter())
+        counts[choices[row["place"]]] += row.get("probability", 1)
+        asked[prompt, order] += row.get("part", 0) == 0
+        firsts[prompt, order] = choices[0]
+    shares, evens = [], []
+    for prompt, orders in made.items():
+        if len(orders) == 2:
+            for order, counts in orders.items():
+                first, n = firsts[prompt, order], asked[prompt, order]
+                other = 1 - order
+                elsewhere = orders[other][first] / asked[prompt, other]
+                shares.append(counts[first] / n)
+                evens.append((counts[first] / n + elsewhere) / 2)
+    return _mean(sum(shares), shares), _mean(sum(evens), evens)
 
 
 def _mean(total: float, rows: Sequence[Any]) -> float:

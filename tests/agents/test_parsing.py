@@ -26,7 +26,7 @@ TG = Protocol("tg", 80, 50, 30, 20, id="a")
         "A, because it pays more than B", "A. It pays more.", "I would not pick B. I pick A.",
         "I'll go with option A because of B", "If I choose B I get 40, so I choose A",
         "If I choose B I get 4; if I choose A I get 5. Decision: A", "My choice: A", "I choose A, not B",
-        "I'm sorry for the delay. My answer is A.",
+        "I'm sorry for the delay. My answer is A.", "<think>I choose B.\nDecision: B</think>\nA",
     ],
 )  # fmt: skip
 def test_choices(text: str) -> None:
@@ -43,6 +43,8 @@ def test_choices(text: str) -> None:
         ("Decision: A\nDecision: B", "ambiguous"), ("I choose A or B", "ambiguous"),
         ("Decision: A/B", "ambiguous"), ("Final answer: A or B?", "ambiguous"), ("A\nB", "ambiguous"),
         ("A higher payoff is good.", "ambiguous"), ("Decision: not A", "ambiguous"),
+        ("I choose A\nB", "ambiguous"), ("A\nbut then I pick B", "ambiguous"),
+        ("<think>Decision: A", "parse_error"),
         ("I'm sorry, I can't choose A or B.", "refusal"), ("I cannot choose A", "refusal"),
         ("As an AI, I have no preference.", "refusal"), ("I must decline.", "refusal"),
         ("I won’t do this", "refusal"),
@@ -87,6 +89,7 @@ def test_reasons_before_a_decision_do_not_matter(
     reasons: str, labels: tuple[str, ...], data: st.DataObject
 ) -> None:
     label = data.draw(st.sampled_from(labels))
+    reasons = reasons.replace("<", "(")
     text = reasons.replace(":", ";").replace("=", "-").replace("is", "us") + f"\nDecision: {label}"
     assert LabelParser(labels)(text) == ("ok", label)
 
@@ -138,7 +141,7 @@ def test_answers_to_prompts_are_their_choices(node: int | None, order: int) -> N
     ("text", "expected"),
     [
         ("50", ("ok", 0.5)), ("50%", ("ok", 0.5)), ("About 30 percent of 100.", ("ok", 0.3)),
-        ("0", ("ok", 0.0)), ("100", ("ok", 1.0)), ("12.5 %", ("ok", 0.125)), ("0.5%", ("ok", 0.005)),
+        ("0", ("ok", 0.0)), ("<think>20 or 30?</think>25", ("ok", 0.25)), ("100", ("ok", 1.0)), ("12.5 %", ("ok", 0.125)), ("0.5%", ("ok", 0.005)),
         ("0.5", ("ambiguous", None)), ("20-40", ("ambiguous", None)), ("350", ("parse_error", None)),
         ("-5", ("parse_error", None)), ("half", ("parse_error", None)),
         ("I cannot say", ("refusal", None)),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -123,8 +125,20 @@ def test_an_agent_that_looks_at_labels_is_found_out() -> None:
     assert report.first_label_share == 1.0
     assert report.first_label_even == 0.5
     assert "1.000 of choices (0.500 if labels do not matter)" in str(report)
-    fair = play(economicus(), GRID, 2, unit="strategy").report
-    assert fair.first_label_share < 0.4
+    for unit in ("node", "strategy"):
+        fair = play(economicus(), GRID, mode="probabilities", unit=unit).report
+        assert fair.first_label_share == pytest.approx(fair.first_label_even, rel=ROUNDING)
+    alone = play(economicus(), GRID, 1).report
+    assert np.isnan(alone.first_label_share)
+    assert "no prompt has choices in both orders" in str(alone)
+
+
+def test_label_shares_of_plans_are_compared_across_orders() -> None:
+    """By hand: 00 chosen always, first in order 1 only."""
+    report = play(ScriptedAgent({"tg": "00"}), [TG], 4, unit="strategy").report
+    assert (report.first_label_share, report.first_label_even) == (0.5, 0.5)
+    first = play(ScriptedAgent(lambda prompt: prompt.options[0]), [TG], 4, unit="strategy").report
+    assert (first.first_label_share, first.first_label_even) == (1.0, 0.5)
 
 
 REPLIES = ["A", "I'm sorry, I can't.", "A or B", "hm", None]
@@ -178,6 +192,21 @@ def test_beliefs_are_elicited_once_and_logged_beside_choices(tmp_path: Path) -> 
     assert np.nanmax(measured.beliefs) == np.nanmin(measured.beliefs) == 0.25
 
 
+def test_second_movers_of_matrix_games_know_what_was_played(tmp_path: Path) -> None:
+    # Matching pays: the best reply is what was seen.
+    game = [Protocol("matrix", 1, 5, 4, 0, id="m")]
+    for seen in (0, 1):
+        path = tmp_path / f"after{seen}.jsonl"
+        play(economicus(), game, 2, path, seen=seen)
+        data = ChoiceData.read(path)
+        assert data.strategy.tolist() == [seen, seen]
+        assert data.beliefs[:, 0].tolist() == [seen, seen]
+    with pytest.raises(InputError, match="leave belief out"):
+        play(economicus(), game, seen=1, belief="elicited")
+    with pytest.raises(InputError, match="a game where both move at once"):
+        play(economicus(), [TG], seen=1)
+
+
 # ---- resuming -----------------------------------------------------------------------------------
 
 
@@ -196,6 +225,15 @@ def test_a_log_cut_anywhere_is_completed_without_loss_or_repeat(tmp_path: Path, 
         again = play(LogitAgent(0.1), [TG], draws, path, mode=mode, unit=unit)
         assert path.read_bytes() == content, cut
         assert again.report.asked + again.report.resumed == played.report.planned
+
+
+def test_a_last_answer_without_a_line_end_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    play(LogitAgent(0.1), [TG], 2, path)
+    content = path.read_bytes()
+    path.write_bytes(content[:-1])
+    assert play(LogitAgent(0.1), [TG], 2, path).report.asked == 0
+    assert path.read_bytes() == content
 
 
 def test_draws_and_protocols_can_be_added_to_a_log(tmp_path: Path) -> None:
@@ -218,8 +256,12 @@ def test_draws_and_protocols_can_be_added_to_a_log(tmp_path: Path) -> None:
         ({"wordings": ("terse",)}, "made with other prompts"),
         ({"belief": 0.2}, "made with other prompts"),
         ({"seed": 1}, "made with other prompts"),
-        ({"unit": "strategy"}, "made with other prompts"),
+        ({"unit": "strategy"}, "made with mode 'sample' and unit 'node'"),
         ({"mode": "probabilities", "draws": 1}, "made with mode 'sample'"),
+        (
+            {"agent": economicus(), "mode": "probabilities", "draws": 1},
+            "a log holds answers of one",
+        ),
         ({"agent": LogitAgent(0.2)}, "made with settings"),
         ({"protocols": [Protocol("tg", 80, 51, 30, 20, id="a")]}, "made with other prompts"),
     ],
@@ -293,6 +335,21 @@ def test_a_run_stops_after_many_failures_in_a_row(tmp_path: Path) -> None:
     with pytest.raises(AgentError, match=r"3 questions in a row had no answer; the last: HTTP 500"):
         play(Flaky({2, 3, 4}), [TG], 4, path, max_failures=3)
     assert len(lines(path)) == 2
+
+
+def test_progress_shows_rate_and_cost(capsys: pytest.CaptureFixture[str]) -> None:
+    class Slow(Flaky):
+        def answer(self, prompts: Any, seeds: Any) -> Any:
+            for answer in super().answer(prompts, seeds):
+                time.sleep(0.02)
+                yield answer
+
+    play(Slow(set()), [TG], 15, progress=True)
+    shown = capsys.readouterr().err
+    assert "flaky" in shown
+    assert re.search(r"\d+/30 .*(it/s|s/it), cost=\d", shown)
+    play(Flaky(set()), [TG], 15, progress=False)
+    assert capsys.readouterr().err == ""
 
 
 def test_an_agent_that_gives_too_little_is_an_error() -> None:

@@ -186,7 +186,7 @@ def test_make_prompts_is_the_product() -> None:
     ("bad", "words"),
     [
         ({"wording": "plane"}, "Did you mean 'plain'"),
-        ({"rendering": "tabel"}, "Did you mean 'table'"),
+        ({"rendering": "tables"}, "Did you mean 'table'"),
         ({"labels": "x"}, "labels must be one of"),
         ({"order": 2}, "order must be 0 or 1"),
         ({"belief": 1.5}, "belief must be one probability, or 2"),
