@@ -41,6 +41,8 @@ PRINTED = {
     3: 0.0005001,
     4: 0.00005001,
     6: 0.50001e-6,
+    7: 0.50001e-7,
+    8: 0.50001e-8,
     9: 0.50001e-9,
     10: 0.50001e-10,
 }
@@ -77,6 +79,16 @@ MAXIMUM = 1e-7
 # Iteration of quantal response stops where probabilities move by 1e-12 and contracts by a half or
 # better.
 FIXED_POINT = 1e-11
+
+# ---- applications --------------------------------------------------------------------------------
+
+# Prices by the package's root finding (to 1e-15) and by search in decimals of 40 digits: what the
+# package promises, with room for replies in turn, which stop where prices move by 1e-13.
+BRUTE_FORCE = 1e-9
+
+# First-order conditions at an equilibrium by central differences of step h = 1e-5 of profits of
+# order one: truncation h^2 times a third derivative of order 1 / mu^3 <= 1e3, rounding EPS / h = 2e-11.
+FIRST_ORDER = 1e-6
 
 # ---- language models -----------------------------------------------------------------------------
 

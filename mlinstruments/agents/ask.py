@@ -105,7 +105,7 @@ def _rounds(
     if asking.mode == "probabilities":
         prompts = [question.prompt for question in questions]
         results = asking.agent.choice_probabilities(prompts)
-        for question, found in _paired(asking.agent, questions, results):
+        for question, found in paired(asking.agent, questions, results):
             if isinstance(found, Failure):
                 yield question, [], found.reason
             else:
@@ -116,11 +116,11 @@ def _rounds(
         again: list[tuple[Question, Answer]] = []
         seeds = [_again(question, attempt) for question, _ in pending]
         results = asking.agent.answer([question.prompt for question, _ in pending], seeds)
-        for (question, spent), found in _paired(asking.agent, list(pending), results):
+        for (question, spent), found in paired(asking.agent, list(pending), results):
             if isinstance(found, Failure):
                 yield question, [], found.reason
                 continue
-            total = _spent(found, spent)
+            total = with_spent(found, spent)
             status, choice = parse_answer(found.text, question.prompt)
             if status == "parse_error" and attempt < asking.retries:
                 again.append((question, total))
@@ -136,7 +136,7 @@ def _again(question: Question, attempt: int) -> int:
     return seed_of(question.seed, attempt) if attempt else question.seed
 
 
-def _paired(agent: Agent, asked: Sequence[Any], results: Iterable[Any]) -> Iterator[Any]:
+def paired(agent: Agent, asked: Sequence[Any], results: Iterable[Any]) -> Iterator[Any]:
     """Questions with their results, which must be as many."""
     given = iter(results)
     nothing = object()
@@ -150,7 +150,7 @@ def _paired(agent: Agent, asked: Sequence[Any], results: Iterable[Any]) -> Itera
         getattr(given, "close", lambda: None)()
 
 
-def _spent(answer: Answer, before: Answer) -> Answer:
+def with_spent(answer: Answer, before: Answer) -> Answer:
     """An answer with the tokens and the cost of the tries before it."""
     return replace(
         answer,

@@ -245,3 +245,23 @@ def parse_percent(text: str | None) -> tuple[str, float | None]:
     if values and 0 <= (value := values.pop()) <= 100:
         return "ok", value / 100
     return ("refusal" if _REFUSAL.search(text) else "parse_error"), None
+
+
+def refuses(text: str) -> bool:
+    """Whether words of refusal are in a text; ask only where nothing else could be read.
+
+    Parameters
+    ----------
+    text : str
+
+    Returns
+    -------
+    bool
+
+    Examples
+    --------
+    >>> from mlinstruments.agents.parsing import refuses
+    >>> refuses("I'm sorry, I can't help with that."), refuses("Price: 2")
+    (True, False)
+    """
+    return _REFUSAL.search(text) is not None

@@ -10,12 +10,15 @@ import numpy as np
 
 from mlinstruments._core.exceptions import InputError
 from mlinstruments._core.tables import Printed, Table
-from mlinstruments.games.utility import WeightedOther
+from mlinstruments._core.typing import AnyArray, FloatArray
+from mlinstruments.games.utility import HomoMoralis, WeightedOther
 
 from .columns import labels_told, number_column, number_columns
 from .design import Design
 from .excluded import Excluded
 from .readers import as_pandas
+
+MORAL = HomoMoralis(("kappa",)).words
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -113,24 +116,75 @@ class AllocationChoices(Printed):
             raise InputError(
                 f"row {row}: {chosen} is {action[row]:g}; it must be 0 to {alternatives - 1}."
             )
-        # Rows with the same regressors share a set, so that repeated situations cost nothing.
-        unique, position = np.unique(z.reshape(len(z), -1), axis=0, return_inverse=True)
-        sets = unique.reshape(len(unique), alternatives, -1)
         names = tuple(str(a) for a in range(alternatives))
         weights = np.ones(len(table)) if count is None else number_column(table, count, "data")
-        return cls(
-            Design(
-                sets,
-                np.ones(sets.shape[:2], dtype=bool),
-                model.parameters,
-                position.astype(np.int64).ravel(),
-                action.astype(np.int64),
-                weights,
-                {name: table[name].to_numpy() for name in labels},
-                (names,) * len(sets),
-                model.words,
-            )
-        )
+        columns = {name: table[name].to_numpy() for name in labels}
+        found = _shared_sets(z, model.parameters, action, weights, columns, names, model.words)
+        return cls(found)
+
+    @classmethod
+    def from_payoffs(
+        cls,
+        own: Any,
+        universal: Any,
+        chosen: Any,
+        labels: Mapping[str, Any] | None = None,
+        count: Any = None,
+        names: Sequence[str] | None = None,
+    ) -> AllocationChoices:
+        """Take own and universalised payoffs of the alternatives of each choice.
+
+        Utility is (1 - kappa) own + kappa universalised: what is left to estimate is lambda and
+        kappa.
+
+        Parameters
+        ----------
+        own, universal : array, shape (N, alternatives)
+            Payoff of each alternative, and if everybody took it.
+        chosen : int array, shape (N,)
+            Position of the alternative chosen.
+        labels : mapping of str to array (N,), optional
+            Columns to cluster by.
+        count : array, shape (N,), optional
+            How often, or with what probability.
+        names : sequence of str, optional
+            Of the alternatives.
+
+        Returns
+        -------
+        AllocationChoices
+
+        Raises
+        ------
+        InputError
+            Where shapes differ, payoffs are not finite, or a position is none.
+
+        Examples
+        --------
+        >>> from mlinstruments import AllocationChoices, PreferenceLogit
+        >>> data = AllocationChoices.from_payoffs(
+        ...     [[5.0, 3.0]] * 3 + [[5.0, 4.0]] * 4, [[2.0, 4.0]] * 3 + [[4.0, 4.5]] * 4,
+        ...     [0, 1, 1, 0, 1, 0, 0])
+        >>> PreferenceLogit().fit(data).params.index.tolist()
+        ['lambda', 'kappa']
+        """
+        payoffs = np.stack(_payoffs(own, universal))
+        z = np.stack([payoffs[0], payoffs[1] - payoffs[0]], axis=-1)
+        n, alternatives = payoffs.shape[1:]
+        action = np.asarray(chosen)
+        if action.shape != (n,) or action.dtype.kind not in "iu":
+            raise InputError(f"chosen must be {n} whole numbers, one a choice.")
+        if not np.isin(action, np.arange(alternatives)).all():
+            raise InputError(f"chosen must be 0 to {alternatives - 1}, positions of alternatives.")
+        weights = np.ones(n) if count is None else np.asarray(count, dtype=np.float64)
+        columns = {name: np.asarray(values) for name, values in (labels or {}).items()}
+        for name, values in {"count": weights, **columns}.items():
+            if values.shape != (n,):
+                raise InputError(f"{name!r} must have one entry for each of the {n} choices.")
+        if not (np.isfinite(weights) & (weights >= 0)).all():
+            raise InputError("count must be finite and not negative.")
+        given = tuple(names) if names is not None else tuple(map(str, range(alternatives)))
+        return cls(_shared_sets(z, ("kappa",), action, weights, columns, given, MORAL))
 
     @property
     def n_choices(self) -> float:
@@ -145,3 +199,43 @@ class AllocationChoices(Printed):
     def design(self, utility: Any = None, beliefs: Any = None, unit: str = "strategy") -> Design:
         """The choice sets; utility, beliefs and unit are settled by the columns."""
         return self.sets
+
+
+def _shared_sets(
+    z: FloatArray,
+    parameters: tuple[str, ...],
+    action: AnyArray,
+    weights: FloatArray,
+    labels: Mapping[str, AnyArray],
+    names: tuple[str, ...],
+    words: str,
+) -> Design:
+    """Rows with the same regressors share a set, so that repeated situations cost nothing."""
+    unique, position = np.unique(z.reshape(len(z), -1), axis=0, return_inverse=True)
+    sets = unique.reshape(len(unique), *z.shape[1:])
+    return Design(
+        sets,
+        np.ones(sets.shape[:2], dtype=bool),
+        parameters,
+        position.astype(np.int64).ravel(),
+        action.astype(np.int64),
+        weights,
+        labels,
+        (names,) * len(sets),
+        words,
+    )
+
+
+def _payoffs(own: Any, universal: Any) -> list[FloatArray]:
+    found = []
+    for name, values in (("own", own), ("universal", universal)):
+        array = np.asarray(values, dtype=np.float64)
+        if array.ndim != 2 or array.shape[1] < 2 or array.shape != np.shape(own):
+            raise InputError(
+                "own and universal must have the same shape, choices by two or more alternatives;"
+                f" got {np.shape(own)} and {np.shape(universal)}."
+            )
+        if not np.isfinite(array).all():
+            raise InputError(f"{name} must be finite.")
+        found.append(array)
+    return found

@@ -253,6 +253,44 @@ class ChoiceData(Printed):
                 rows.append(row)
         return cls.from_frame(pd.DataFrame(rows), source="counts")
 
+    @staticmethod
+    def from_prices(
+        market: Any,
+        prices: Any,
+        known: Any,
+        firm: Any = 0,
+        labels: Mapping[str, Any] | None = None,
+        grid: Any = None,
+    ) -> AllocationChoices:
+        """Take prices that firms set once, knowing what the others charge.
+
+        Parameters
+        ----------
+        market : :class:`mlinstruments.applications.pricing.Market`
+        prices, known, firm, labels, grid :
+            See :meth:`mlinstruments.applications.pricing.Market.choices`.
+
+        Returns
+        -------
+        AllocationChoices
+
+        Raises
+        ------
+        NotIdentifiedError
+            Where prices say what conduct is and not why, such as those of a symmetric equilibrium.
+
+        Examples
+        --------
+        >>> from mlinstruments import ChoiceData, PreferenceLogit
+        >>> from mlinstruments.applications.pricing import Market
+        >>> rivals = [[0.0, p] for p in (1.2, 1.4, 1.6, 1.8, 1.9)]
+        >>> data = ChoiceData.from_prices(Market(), [1.6, 1.7, 1.7, 1.8, 1.7], rivals)
+        >>> PreferenceLogit().fit(data).params.index.tolist()
+        ['lambda', 'kappa']
+        """
+        found: AllocationChoices = market.choices(prices, known, firm, labels, grid)
+        return found
+
     def select(self, **values: Any) -> ChoiceData:
         """Rows whose labels have given values.
 

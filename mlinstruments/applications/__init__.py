@@ -1,0 +1,1 @@
+"""Two applications of agents with known or estimated preferences: prices and vehicle dilemmas."""
