@@ -38,6 +38,8 @@ PAGES = {
     "matches": 2,
     "preferences": 5,
     "agents": 3,
+    "pricing": 5,
+    "dilemmas": 3,
     "simulation": 1,
     "large_data": 1,
 }
@@ -50,6 +52,8 @@ ROOMS = (
     "mlinstruments.preferences",
     "mlinstruments.preferences.logs",
     "mlinstruments.agents",
+    "mlinstruments.applications.pricing",
+    "mlinstruments.applications.dilemmas",
 )
 DIRECTIVE = re.compile(
     r"^\.\. (currentmodule|module|auto\w+|py:data):: *([\w.]*)(?:\(\))?$", re.MULTILINE

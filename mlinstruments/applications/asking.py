@@ -33,6 +33,7 @@ class Query:
 
     Examples
     --------
+    >>> from mlinstruments.applications.asking import Query
     >>> Query("", "How much?").messages
     [{'role': 'user', 'content': 'How much?'}]
     """
