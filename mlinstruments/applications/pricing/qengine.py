@@ -1,10 +1,9 @@
 """Many pairs (or triples, ...) of Q-learners that price against each other, advanced together.
 
 Arrays run over firms and sessions, firm by firm: position j = firm * sessions + session. A row is
-a learner's table in one state, a cell one action in it. Greedy actions, their values and a bound of
-the others' values are kept up to date row by row, so that a period costs a few operations on whole
-arrays and rows are seldom searched. Every session has random numbers of its own, and so does not
-depend on which others run beside it.
+a learner's table in one state, a cell one action in it. Greedy actions and their values are kept up
+to date row by row, so that a period costs a few operations on whole arrays. Every session has
+random numbers of its own, and so does not depend on which others run beside it.
 
 Glossary: alpha learning rate, beta decay of exploration, delta discount factor, m prices on the
 grid, K = m ** n states (the last prices of all n firms).
@@ -85,8 +84,6 @@ class Learners:
         table = self._q.reshape(-1, self.m)
         self._greedy = table.argmax(axis=1)
         self._value = table.max(axis=1)
-        # At least the value of all other actions: the greedy one is the best while above it.
-        self._second = np.partition(table, -2, axis=1)[:, -2].copy()
         self.state = np.array([int(g.integers(k)) for g in self.generators])
         self.last_change = np.zeros(s, dtype=np.int64)
 
@@ -106,9 +103,8 @@ class Learners:
         n, s, k, _ = self._q.shape
         # Reshaped tables must be views of this array, so that it has to stay contiguous.
         self._q = np.ascontiguousarray(np.compress(sessions, self._q, axis=1))
-        self._greedy, self._value, self._second = (
-            np.compress(sessions, kept.reshape(n, s, k), axis=1).reshape(-1)
-            for kept in (self._greedy, self._value, self._second)
+        self._greedy, self._value = (
+            kept.reshape(n, s, k)[:, sessions].reshape(-1) for kept in (self._greedy, self._value)
         )
         self.state, self.last_change = self.state[sessions], self.last_change[sessions]
         self.generators = [g for g, kept in zip(self.generators, sessions, strict=True) if kept]
@@ -133,14 +129,14 @@ class Learners:
         n, s, k, m = self._q.shape
         alpha, delta = self.learning.alpha, self.learning.delta
         q, table = self._q.reshape(-1), self._q.reshape(-1, m)
-        greedy, value, second = self._greedy, self._value, self._second
+        greedy, value = self._greedy, self._value
         gains = np.ascontiguousarray(alpha * self.profits.T)
         base = (np.arange(n * s) * k).reshape(n, s)
         row = (base + self.state).reshape(-1)
         following = np.empty_like(row)
         action, cell = np.empty_like(row), np.empty_like(row)
-        ahead, gain, old, new, top = (np.empty(n * s) for _ in range(5))
-        doubtful = np.empty(n * s, dtype=bool)
+        ahead, gain, old, new = (np.empty(n * s) for _ in range(4))
+        differs = np.empty(n * s, dtype=bool)
         by_firm = action.reshape(n, s)
         joint = np.empty(s, dtype=np.int64)
         block = np.arange(n * s) * m
@@ -171,33 +167,26 @@ class Learners:
             new *= 1 - alpha
             new += gain
             q[cell] = new
-            # Explorers below the greatest value of their row leave it; they may be the second now.
-            if len(astray):
-                got, had, at = new[astray], old[astray], row[astray]
-                turned = got > had
-                greedy[at[turned]] = action[astray[turned]]
-                self.last_change[astray[turned] % s] = self.period + t
-                second[at] = np.where(turned, had, np.maximum(second[at], got))
-                top[:] = new
-                top[astray] = np.maximum(got, had)
-                value[row] = top
-            else:
-                value[row] = new
-            # Where the greedy action may no longer be the best, look for the best one anew.
-            np.take(second, row, out=old, mode="wrap")
-            np.less_equal(new, old, out=doubtful)
-            doubtful[astray] = False
-            fallen = np.flatnonzero(doubtful)
+            # Above the greatest value of its row: it is the new one, and so is the action.
+            np.greater(new, old, out=differs)
+            risen = np.flatnonzero(differs)
+            value[row[risen]] = new[risen]
+            turned = astray[differs[astray]]
+            if len(turned):
+                greedy[row[turned]] = action[turned]
+                self.last_change[turned % s] = self.period + t
+            # The greedy action lost value: look for the best one anew.
+            np.less(new, old, out=differs)
+            differs[astray] = False
+            fallen = np.flatnonzero(differs)
             if len(fallen):
                 rows = row[fallen]
                 values = table.take(rows, axis=0, mode="wrap")
                 best = values.argmax(axis=1)
-                place = block[: len(fallen)] + best
-                value[rows] = values.reshape(-1)[place]
-                values.reshape(-1)[place] = -np.inf
-                second[rows] = values.max(axis=1)
+                value[rows] = values.reshape(-1)[block[: len(fallen)] + best]
                 moved = best != action[fallen]
-                greedy[rows[moved]] = best[moved]
-                self.last_change[fallen[moved] % s] = self.period + t
+                if moved.any():
+                    greedy[rows[moved]] = best[moved]
+                    self.last_change[fallen[moved] % s] = self.period + t
             row, following = following, row
         self.state = row[:s] - base[0]
