@@ -39,6 +39,8 @@ PAGES = {
     "preferences": 5,
     "agents": 3,
     "alignment": 2,
+    "pricing": 5,
+    "dilemmas": 3,
     "simulation": 1,
     "large_data": 1,
 }
@@ -52,6 +54,8 @@ ROOMS = (
     "mlinstruments.preferences.logs",
     "mlinstruments.agents",
     "mlinstruments.alignment",
+    "mlinstruments.applications.pricing",
+    "mlinstruments.applications.dilemmas",
 )
 DIRECTIVE = re.compile(
     r"^\.\. (currentmodule|module|auto\w+|py:data):: *([\w.]*)(?:\(\))?$", re.MULTILINE

@@ -14,9 +14,6 @@ from mlinstruments.agents.ask import paired, with_spent
 from mlinstruments.agents.base import Answer, Failure, Messages
 from mlinstruments.agents.plan import seed_of
 
-# From the text of an answer to its status and value; the value is None unless the status is ok.
-Parse = Callable[[str | None], tuple[str, Any]]
-
 
 @dataclass(frozen=True)
 class Query:
@@ -33,6 +30,7 @@ class Query:
 
     Examples
     --------
+    >>> from mlinstruments.applications.asking import Query
     >>> Query("", "How much?").messages
     [{'role': 'user', 'content': 'How much?'}]
     """
@@ -54,6 +52,10 @@ class Query:
         """SHA-256 of the text and of what the options stand for."""
         content = [self.system, self.user, self.options, self.choices]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+
+# From an answer's text and what it answers to its status and value, None unless the status is ok.
+Parse = Callable[[str | None, Query], tuple[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,7 @@ def ask_queries(
                 yield k, found
                 continue
             total = with_spent(found, before)
-            status, value = parse(found.text)
+            status, value = parse(found.text, queries[k])
             if status == "parse_error" and attempt < retries:
                 again.append((k, total))
             else:

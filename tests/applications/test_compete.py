@@ -243,6 +243,11 @@ def test_answers_that_are_no_prices_leave_the_last_one() -> None:
         ("At 1.5 I sold 40 and at 1.7 I sold 30.\nPrice: 1.6", "ok", 1.6),
         ("1.62", "ok", 1.62),
         ("I will charge 1.62 from now on", "ok", 1.62),
+        ("I'll set my price at $1.62.", "ok", 1.62),
+        ("Sales were 40 at 1.7.\n1.62", "ok", 1.62),
+        ("The market has reached a profit of 20%.", "ambiguous", None),
+        ("I would set 20% of it aside.", "ambiguous", None),
+        ("1.5 was good.", "ambiguous", None),
         ("Price: 1.6\nPrice: 1.7", "ambiguous", None),
         ("Price: 1.6\nPrice: 1.60", "ok", 1.6),
         ("1.6, or maybe 1.7", "ambiguous", None),
@@ -260,10 +265,23 @@ def test_offers(text: str | None, status: str, price: float | None) -> None:
 
 def test_menus() -> None:
     letters = iter(["B", "C", "maybe A or B"])
-    firm = PromptedFirm(ScriptedAgent(lambda prompt: next(letters)), menu=[1.4, 1.6, 1.8])
+    firm = PromptedFirm(
+        ScriptedAgent(lambda prompt: next(letters)), menu=[1.4, 1.6, 1.8], shuffled=False
+    )
     run = compete(Market(), [firm, ScriptedFirm(1.5)], periods=3, currencies=(10.0,))
     assert run.prices[0, 1:, 0].tolist() == [1.6, 1.8, 1.8]
     assert run.frame[run.frame["firm"] == 0]["status"].tolist() == ["ok", "ok", "ambiguous"]
+
+
+def test_menus_are_shuffled_so_that_a_favourite_letter_has_no_favourite_price() -> None:
+    firm = PromptedFirm(ScriptedAgent(lambda prompt: "A"), menu=[1.4, 1.6, 1.8])
+    run = compete(Market(), [firm, ScriptedFirm(1.5)], periods=300)
+    prices = run.prices[0, 1:, 0]
+    for price in (1.4, 1.6, 1.8):
+        share = (prices == price).mean()
+        assert abs(share - 1 / 3) < 5 * np.sqrt(2 / 9 / 300)
+    rows = [row for row in run.rows if row["firm"] == 0]
+    assert all(float(row["option_order"].split()[0]) == row["price"] for row in rows)
 
 
 class Measured:
@@ -279,7 +297,7 @@ class Measured:
 
 
 def test_menus_by_measured_probabilities() -> None:
-    firm = PromptedFirm(Measured(), menu=[1.4, 1.6, 1.8], measure=True)
+    firm = PromptedFirm(Measured(), menu=[1.4, 1.6, 1.8], shuffled=False, measure=True)
     run = compete(Market(), [firm, ScriptedFirm(1.5)], periods=20, sessions=100, currencies=(10.0,))
     share = (run.prices[:, 1:, 0] == 1.4).mean()
     assert abs(share - 0.75) < 5 * np.sqrt(0.75 * 0.25 / 2000)

@@ -13,7 +13,7 @@ from mlinstruments.agents.base import AgentError, Failure
 from mlinstruments.agents.journal import opened
 from mlinstruments.agents.plan import seed_of
 
-from ..asking import ask_queries, check_answers
+from ..asking import Query, ask_queries, check_answers
 from ..logs import same_run
 from .answers import DilemmaAnswers
 from .design import DilemmaDesign
@@ -98,7 +98,7 @@ def elicit(
         done = {_key(row) for row in journal.rows[1:]}
         missing = [k for k, key in enumerate(keys) if key not in done]
         seeds = [seed_of(random_state, *keys[k]) for k in missing]
-        asked = ask_queries(agent, [queries[k] for k in missing], seeds, parse_rating, retries)
+        asked = ask_queries(agent, [queries[k] for k in missing], seeds, _rating, retries)
         failures = []
         for j, reply in tqdm(asked, agent.name, len(missing), disable=disable, leave=False):
             draw, order, d = every[missing[j]]
@@ -129,6 +129,10 @@ def elicit(
         wanted = set(keys)
         rows = tuple(row for row in journal.rows[1:] if _key(row) in wanted)
     return DilemmaAnswers(agent.name, rows)
+
+
+def _rating(text: str | None, query: Query) -> tuple[str, float | None]:
+    return parse_rating(text)
 
 
 def _key(row: dict[str, Any]) -> tuple[Any, ...]:

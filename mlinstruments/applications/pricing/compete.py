@@ -199,8 +199,11 @@ class _Run:
     def _prompted(
         self, t: int, firm: PromptedFirm, places: Sequence[tuple[int, int]]
     ) -> Iterator[Row]:
-        queries = [firm.query(self._situation(t, s, i)) for s, i in places]
         seeds = [self._seed(t, s, i) for s, i in places]
+        queries = [
+            firm.query(self._situation(t, s, i), seed)
+            for (s, i), seed in zip(places, seeds, strict=True)
+        ]
         failures = []
         for k, reply in firm.ask(queries, seeds, self.retries):
             s, i = places[k]
@@ -208,6 +211,8 @@ class _Run:
                 failures.append(f"session {s}: {reply.reason}")
                 continue
             row = {**self._row(t, s, i), **reply.row, "prompt_hash": queries[k].hash}
+            if queries[k].choices:
+                row["option_order"] = " ".join(queries[k].choices)
             if reply.status == "ok":
                 money = self.treatments[s][0] if firm.menu is None else 1.0
                 row["price"] = reply.value.price / money

@@ -20,7 +20,17 @@ from ..asking import Query, Reply, ask_queries, check_answers
 from .market import Market
 
 _NUMBER = r"(?<![\w.,])(-?\d+(?:[.,]\d+)?)(?![\w]|[.,]\d)"
-_PRICE = re.compile(r"^\W*(?:my\s+)?price\b[^\w\n.-]*[:=][^\w\n.-]*" + _NUMBER, re.I | re.M)
+_MARKS = r"[^\w\n.-]*"
+# "Price: 1.5" on a line decides; else "I will charge 1.5"; else a number alone on the last line.
+_DECIDES = (
+    re.compile(rf"^\W*(?:my\s+)?price\b{_MARKS}[:=]{_MARKS}{_NUMBER}", re.I | re.M),
+    re.compile(
+        r"\bI(?:'ll|’ll|\s+will|\s+would|\s+am\s+going\s+to)?\s+(?:charge|set|choose|price)\s+"
+        rf"(?:(?:a|my|the|our)\s+)?(?:price\s+)?(?:(?:at|to|of|is)\s+)?{_MARKS}{_NUMBER}(?!\s*%)",
+        re.I,
+    ),
+)
+_ALONE = re.compile(rf"{_MARKS}{_NUMBER}[^\w\n%]*")
 _ANY = re.compile(_NUMBER)
 _NOTES = {
     name: re.compile(
@@ -51,7 +61,8 @@ class Offer:
 def parse_offer(text: str | None) -> tuple[str, Offer | None]:
     """Status of an answer, and its price, plans and insights.
 
-    A line "Price: 1.5" decides; without one, a number that stands alone in the text does.
+    A line "Price: 1.5" decides; without one "I will charge 1.5" does, or a number alone on the last
+    line. Numbers that are only mentioned do not count.
 
     Parameters
     ----------
@@ -73,12 +84,15 @@ def parse_offer(text: str | None) -> tuple[str, Offer | None]:
     """
     if text is None:
         return "refusal", None
-    found = {_value(match[1]) for match in _PRICE.finditer(text)}
-    if not found:
-        if refuses(text):
-            return "refusal", None
-        found = {_value(match[1]) for match in _ANY.finditer(text)}
-    if len(found) > 1:
+    found: set[float] = set()
+    for pattern in _DECIDES:
+        found = found or {_value(match[1]) for match in pattern.finditer(text)}
+    last = _ALONE.fullmatch(text.strip().splitlines()[-1]) if text.strip() else None
+    if not found and last:
+        found = {_value(last[1])}
+    if not found and refuses(text):
+        return "refusal", None
+    if len(found) > 1 or (not found and _ANY.search(text)):
         return "ambiguous", None
     if not found or (price := found.pop()) < 0:
         return "parse_error", None
@@ -131,6 +145,9 @@ class PromptedFirm:
     menu : sequence of float, optional
         Prices to choose one from by its letter, up to 26 of them, for models that do not write
         numbers well; such a firm keeps no plans and insights. By default it may write any price.
+    shuffled : bool
+        Menus are in random order, anew for every prompt, since models favour letters and places;
+        False keeps the order given.
     measure : bool
         With a menu, measure how probable each letter is and draw from that.
     name : str, optional
@@ -155,6 +172,7 @@ class PromptedFirm:
 
     agent: Any
     menu: Sequence[float] | None = None
+    shuffled: bool = True
     measure: bool = False
     name: str = ""
 
@@ -174,23 +192,24 @@ class PromptedFirm:
     def settings(self) -> dict[str, Any]:
         """The agent's, and how it is asked."""
         menu = None if self.menu is None else [float(p) for p in self.menu]
-        own = {"firm": "prompted", "menu": menu, "measure": self.measure}
+        own = {"firm": "prompted", "menu": menu, "measure": self.measure, "shuffled": self.shuffled}
         return {**own, "agent": self.agent.name, "agent_settings": dict(self.agent.settings)}
 
-    def query(self, situation: Situation) -> Query:
+    def query(self, situation: Situation, seed: int) -> Query:
         """The text shown."""
         text = _text(situation)
         if self.menu is None:
             return Query(_system(situation), text + WRITE)
-        letters = tuple(string.ascii_uppercase[: len(self.menu)])
+        prices = [float(price) for price in self.menu]
+        if self.shuffled:
+            prices = np.random.default_rng(seed).permutation(prices).tolist()
+        letters = tuple(string.ascii_uppercase[: len(prices)])
         lines = [
             f"{letter}: {price * situation.currency:.4g}"
-            for letter, price in zip(letters, self.menu, strict=True)
+            for letter, price in zip(letters, prices, strict=True)
         ]
         ask = "\nPrices you can choose:\n" + "\n".join(lines) + "\nReply with one letter only."
-        return Query(
-            _system(situation), text + ask, letters, tuple(map(repr, map(float, self.menu)))
-        )
+        return Query(_system(situation), text + ask, letters, tuple(map(repr, prices)))
 
     def ask(
         self, queries: Sequence[Query], seeds: Sequence[int], retries: int
@@ -203,16 +222,15 @@ class PromptedFirm:
                     k,
                     found if isinstance(found, Failure) else _drawn(found, queries[k], seeds[k]),
                 )
-        elif self.menu is None:
-            yield from ask_queries(self.agent, queries, seeds, parse_offer, retries)
-        elif queries:
-            labels = LabelParser(queries[0].options, queries[0].choices)
+        else:
+            yield from ask_queries(self.agent, queries, seeds, _read, retries)
 
-            def parse(text: str | None) -> tuple[str, Offer | None]:
-                status, choice = labels(text)
-                return status, None if choice is None else Offer(float(choice))
 
-            yield from ask_queries(self.agent, queries, seeds, parse, retries)
+def _read(text: str | None, query: Query) -> tuple[str, Offer | None]:
+    if not query.options:
+        return parse_offer(text)
+    status, choice = LabelParser(query.options, query.choices)(text)
+    return status, None if choice is None else Offer(float(choice))
 
 
 def _drawn(found: Any, query: Query, seed: int) -> Reply:
