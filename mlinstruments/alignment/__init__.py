@@ -1,7 +1,9 @@
 """From a utility to fine-tuning data, a tuned model, and how far its choices moved."""
 
-from .dataset import Cost, Dataset, Example, make_dataset
-from .evaluate import Evaluation, compare_tuned, evaluate
+from .dataset import make_dataset
+from .evaluate import compare_tuned, evaluate
+from .evaluation import Evaluation
+from .examples import Cost, Dataset, Example
 from .finetune import FinetuneResult, finetune
 from .greedy import GreedyAgent
 from .labels import UTILITIES, Label, best_choice, matrix_kind

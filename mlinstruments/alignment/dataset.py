@@ -2,179 +2,28 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from mlinstruments._core.arrays import check_choice, check_count
 from mlinstruments._core.exceptions import InputError
-from mlinstruments.agents import Prompt, label_sets, renderings, wordings
+from mlinstruments.agents import label_sets, renderings, wordings
 from mlinstruments.games.protocols import GAMES, Protocol, default_grid
 
-from .labels import MATRIX_KINDS, UTILITIES, utility_weight
+from .examples import Dataset, Example, balance_of, check_empty
+from .labels import MATRIX_KINDS, utility_weight
 from .render import STYLES, decision, label_of, target
-from .sampling import Drawn, Space, affine_key, draw_pairs
+from .sampling import Drawn, Space, affine_key, draw_pairs, utilities_disagree
 from .verify import check_target
 
 # Kept for evaluation: never in training unless named.
 HELD_OUT = {"wordings": ("question_first", "terse"), "renderings": ("prose",)}
 HELD_OUT_KINDS = ("prisoner's dilemma", "stag hunt")
-FILES = ("train.jsonl", "valid.jsonl", "train.completion.jsonl", "valid.completion.jsonl")
-MANIFEST = "manifest.json"
-
-
-@dataclass(frozen=True)
-class Example:
-    """A prompt and what the utility answers.
-
-    Parameters
-    ----------
-    prompt : Prompt
-    text : str
-        The target.
-    choice : str
-        What it decides, one of ``prompt.choices``.
-    disagree : bool
-        Whether homo economicus and homo moralis (kappa 1/2) choose differently.
-    """
-
-    prompt: Prompt
-    text: str
-    choice: str
-    disagree: bool
-
-    @property
-    def messages(self) -> list[dict[str, str]]:
-        """Chat messages, the target last."""
-        return [*self.prompt.messages, {"role": "assistant", "content": self.text}]
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What training would take, without training.
-
-    Parameters
-    ----------
-    examples, epochs : int
-    prompt_tokens, target_tokens : int
-        Of one epoch.
-    price : float
-        Of all epochs, in the currency of the price given.
-    """
-
-    examples: int
-    epochs: int
-    prompt_tokens: int
-    target_tokens: int
-    price: float
-
-
-@dataclass(frozen=True, eq=False)
-class Dataset:
-    """What :func:`make_dataset` returns.
-
-    Parameters
-    ----------
-    train, valid : tuple of Example
-        Two by two the same situation with the labels changed over.
-    manifest : dict
-        All that is needed to make it again: seed, grid, kappa, templates and their hashes, the
-        affine keys of the protocols left out, counts.
-    """
-
-    train: tuple[Example, ...]
-    valid: tuple[Example, ...]
-    manifest: dict[str, Any]
-
-    def balance(self) -> pd.DataFrame:
-        """Share of the training examples by game, node, action, label, position and template.
-
-        Returns
-        -------
-        DataFrame
-            Index: what, value; columns: examples, share.
-        """
-        return _balance(self.train)
-
-    def cost(
-        self,
-        price: float = 0.0,
-        epochs: int = 1,
-        count: Callable[[str], int] | None = None,
-    ) -> Cost:
-        """What training would take, by tokens.
-
-        Parameters
-        ----------
-        price : float
-            For a million tokens trained on.
-        epochs : int
-        count : callable, optional
-            Tokens of a text; by default a token for every four characters and one for every digit,
-            which is rough.
-
-        Returns
-        -------
-        Cost
-
-        Examples
-        --------
-        >>> from mlinstruments.alignment import make_dataset
-        >>> data = make_dataset("economicus", n=4, n_valid=2)
-        >>> round(data.cost(price=3.0, epochs=2, count=lambda text: 100).price, 6)
-        0.006
-        """
-        check_count(epochs, "epochs", 1)
-        if not np.isfinite(price) or price < 0:
-            raise InputError(f"price must be a price for a million tokens; got {price!r}.")
-        tokens = count or rough_tokens
-        prompts = sum(sum(tokens(m["content"]) for m in e.prompt.messages) for e in self.train)
-        targets = sum(tokens(e.text) for e in self.train)
-        total = (prompts + targets) * epochs
-        return Cost(len(self.train), epochs, prompts, targets, price * total / 1e6)
-
-    def write(self, folder: str | Path) -> Path:
-        """Write chat and prompt/completion files and the manifest.
-
-        Parameters
-        ----------
-        folder : str or Path
-            Made if need be.
-
-        Returns
-        -------
-        Path
-            The folder: ``train.jsonl``, ``valid.jsonl`` (chat ``messages``),
-            ``train.completion.jsonl``, ``valid.completion.jsonl`` (``prompt``, ``completion``),
-            ``manifest.json`` (last, so that a folder with a manifest is whole).
-
-        Raises
-        ------
-        InputError
-            Where any of these files is there already.
-        """
-        place = check_empty(folder)
-        place.mkdir(parents=True, exist_ok=True)
-        parts = {"train": self.train, "valid": self.valid}
-        sums = {}
-        for name in FILES:
-            part, *form = name.removesuffix(".jsonl").split(".")
-            lines = [_completion(e) if form else {"messages": e.messages} for e in parts[part]]
-            text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
-            with open(place / name, "x", encoding="utf-8", newline="\n") as file:
-                file.write(text)
-            sums[name] = hashlib.sha256(text.encode()).hexdigest()
-        manifest = self.manifest | {"sha256": sums}
-        with open(place / MANIFEST, "x", encoding="utf-8", newline="\n") as file:
-            json.dump(manifest, file, indent=1, ensure_ascii=False)
-        return place
 
 
 def make_dataset(
@@ -198,6 +47,7 @@ def make_dataset(
     high: int = 95,
     step: int = 5,
     margin: float = 0.03,
+    disagree: float | None = None,
     random_state: int = 0,
 ) -> Dataset:
     """Examples of what a utility chooses and why, ready for fine-tuning.
@@ -237,6 +87,9 @@ def make_dataset(
     margin : float
         Situations in which the best choice is better by less than this share of the payoff range
         are dropped.
+    disagree : float, optional
+        Share of situations in which homo economicus and homo moralis choose differently, as near as
+        the games allow; by default as they come. The manifest has the share there is.
     random_state : int
 
     Returns
@@ -265,7 +118,7 @@ def make_dataset(
         check_empty(folder)
     space = _space(
         games, unit, style, wordings, renderings, labels, valid_wordings, beliefs, seen,
-        kinds_left_out, (low, high, step), margin,
+        kinds_left_out, (low, high, step), margin, disagree,
     )  # fmt: skip
     for count, name in ((n, "n"), (n_valid, "n_valid")):
         if check_count(count, name, 2) % 2:
@@ -284,7 +137,9 @@ def make_dataset(
         "counts": {"train": len(train), "valid": len(valid)},
         "dropped": dict(use.dropped),
         "disagree_share": float(np.mean([e.disagree for e in train])),
-        "balance": {" ".join(map(str, k)): int(v) for k, v in _balance(train)["examples"].items()},
+        "balance": {
+            " ".join(map(str, k)): int(v) for k, v in balance_of(train)["examples"].items()
+        },
         "left_out": sorted(refused),
     }
     made = Dataset(train, valid, manifest)
@@ -297,7 +152,7 @@ def _space(
     games: Sequence[str], unit: str, style: str, words: Sequence[str] | None,
     payoffs: Sequence[str] | None, labels: Sequence[str], valid: Sequence[str],
     beliefs: Sequence[float], seen: bool, kinds: Sequence[str], grid: tuple[int, int, int],
-    margin: float,
+    margin: float, disagree: float | None,
 ) -> Space:  # fmt: skip
     check_choice(unit, "unit", ("node", "strategy"))
     check_choice(style, "style", STYLES)
@@ -329,9 +184,11 @@ def _space(
         raise InputError(f"beliefs must be probabilities; got {beliefs!r}.")
     if not 0 <= margin < 1:
         raise InputError(f"margin must be a share of the payoff range; got {margin!r}.")
+    if disagree is not None and not 0 <= disagree <= 1:
+        raise InputError(f"disagree must be a share of the situations; got {disagree!r}.")
     return Space(
         tuple(games), unit, tuple(words), tuple(payoffs), tuple(labels), tuple(beliefs), seen,
-        *grid, margin, tuple(kinds), "label" if style == "action" else "reasoned",
+        *grid, margin, tuple(kinds), "label" if style == "action" else "reasoned", disagree,
     )  # fmt: skip
 
 
@@ -340,9 +197,9 @@ def _examples(pairs: Any, kappa: float, style: str) -> tuple[Example, ...]:
     for prompt in (prompt for pair in pairs for prompt in pair):
         text = target(prompt, kappa, style)
         check_target(prompt, text, kappa)
-        choices = {label_of(prompt, k).choice(prompt.node) for k in UTILITIES.values()}
         choice = decision(prompt, label_of(prompt, kappa))
-        made.append(Example(prompt, text, choice, len(choices) > 1))
+        apart = utilities_disagree(prompt.protocol, prompt.belief or (), prompt.node)
+        made.append(Example(prompt, text, choice, apart))
     return tuple(made)
 
 
@@ -363,33 +220,6 @@ def assert_split(
     keys = [{affine_key(e.prompt.protocol) for e in part} for part in (train, valid)]
     if keys[0] & keys[1] or (refused or set()) & (keys[0] | keys[1]):
         raise AssertionError("a protocol of one part, or of the evaluation, is in the other part.")
-
-
-def _balance(examples: Sequence[Example]) -> pd.DataFrame:
-    rows = []
-    for e in examples:
-        position = e.prompt.choices.index(e.choice)
-        rows.append(
-            {
-                "game": e.prompt.protocol.game,
-                "node": "all" if e.prompt.node is None else str(e.prompt.node),
-                "choice": e.choice,
-                "label": e.prompt.options[position],
-                "position": str(position),
-                "wording": e.prompt.wording,
-                "rendering": e.prompt.rendering,
-                "utilities disagree": str(e.disagree),
-            }
-        )
-    frame = pd.DataFrame(rows)
-    counts = {
-        (column, value): count
-        for column in frame
-        for value, count in frame[column].value_counts().sort_index().items()
-    }
-    index = pd.MultiIndex.from_tuples(list(counts), names=["what", "value"])
-    found = pd.DataFrame({"examples": list(counts.values())}, index=index)
-    return found.assign(share=found["examples"] / len(frame))
 
 
 def _manifest(
@@ -415,34 +245,3 @@ def _manifest(
         # Lines 2k and 2k + 1 of a file are one situation with the labels changed over.
         "group": 2,
     }
-
-
-def _completion(example: Example) -> dict[str, str]:
-    prompt = "\n\n".join(message["content"] for message in example.prompt.messages)
-    return {"prompt": prompt, "completion": example.text}
-
-
-def check_empty(folder: str | Path) -> Path:
-    """The folder, if no data set is in it."""
-    place = Path(folder)
-    there = next((name for name in (*FILES, MANIFEST) if (place / name).exists()), None)
-    if there is not None:
-        raise InputError(
-            f"{place / there} is there already and is not overwritten: choose another folder, or"
-            " remove the old data set yourself."
-        )
-    if place.exists() and not place.is_dir():
-        raise InputError(f"{place} is not a folder.")
-    return place
-
-
-def rough_tokens(text: str) -> int:
-    """A token for every four characters, and one for every digit.
-
-    Examples
-    --------
-    >>> rough_tokens("I get 34.")
-    4
-    """
-    digits = sum(character.isdigit() for character in text)
-    return digits + -(-(len(text) - digits) // 4)

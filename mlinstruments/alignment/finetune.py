@@ -17,8 +17,8 @@ from mlinstruments._core.arrays import check_choice, check_count
 from mlinstruments._core.exceptions import InputError
 from mlinstruments.agents.weights import checksum, load, model_folder
 
-from .dataset import MANIFEST
 from .encoding import Encoded, encode, read_chats
+from .examples import MANIFEST
 from .training import Quality, Schedule, Trainer, add_lora, quality, require
 
 CHECKPOINT, TRL, RESULT, MERGED = "checkpoint.pt", "trl", "result.json", "merged"

