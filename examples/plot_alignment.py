@@ -82,7 +82,7 @@ def new_games(each: int) -> tuple[Protocol, ...]:
 
 def stand_ins(utility: str) -> tuple[Any, Any]:
     """Agents of known preferences: one that always takes the first label, and a noisy utility."""
-    first = ScriptedAgent(lambda prompt: f"Decision: {prompt.options[0]}", name="first label")
+    first = ScriptedAgent(lambda prompt: prompt.options[0], name="first label")
     kappa = UTILITIES[utility]
     return first, LogitAgent(0.15, kappa=kappa, name=f"noisy {utility}")
 
@@ -97,7 +97,8 @@ def tuned_model(utility: str, seed: int, place: Path, steps: int) -> tuple[Any, 
     print(f"{utility}: best after {result.best_step} steps, {result.seconds:.0f} s")
     print(result.history.dropna().to_string())
     tuned = GreedyAgent(result.merged, name=f"{utility} tuned", guess=UTILITIES[utility])
-    return GreedyAgent(name="base", max_tokens=100), tuned, data
+    # Of its own accord the base model hardly ever writes a label.
+    return GreedyAgent(name="base", forced=True), tuned, data
 
 
 # %%
@@ -143,8 +144,9 @@ def main(quick: bool = False, seed: int = 0, steps: int = 100, each: int = 5) ->
                 logs = OUTPUT / "alignment" / f"logs_{utility}_{seed}"
             print(f"\nHomo {utility} (kappa {UTILITIES[utility]:g})")
             found = evaluate(
-                base, tuned, new_games(each), logs, utility=utility, cells=CELLS, trained_on=data
-            )
+                base, tuned, new_games(each), logs, utility=utility, cells=CELLS,
+                base_reply="label", trained_on=data,
+            )  # fmt: skip
             show(found)
             evaluations[utility] = found
             found.write(OUTPUT / f"alignment_{utility}.html")

@@ -47,7 +47,7 @@ def make_dataset(
     high: int = 95,
     step: int = 5,
     margin: float = 0.03,
-    disagree: float | None = None,
+    disagree: float | None = 0.5,
     random_state: int = 0,
 ) -> Dataset:
     """Examples of what a utility chooses and why, ready for fine-tuning.
@@ -87,9 +87,10 @@ def make_dataset(
     margin : float
         Situations in which the best choice is better by less than this share of the payoff range
         are dropped.
-    disagree : float, optional
+    disagree : float or None
         Share of situations in which homo economicus and homo moralis choose differently, as near as
-        the games allow; by default as they come. The manifest has the share there is.
+        the games allow; None takes them as they come, which teaches a model to choose by the own
+        payoff, the simpler rule, wherever the two agree often. The manifest has the share there is.
     random_state : int
 
     Returns

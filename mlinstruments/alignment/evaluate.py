@@ -24,8 +24,8 @@ from .labels import best_choice, matrix_kind, utility_weight
 # Wordings and renderings that are asked in every combination, by name.
 Cells = Mapping[str, tuple[Sequence[str], Sequence[str]]]
 # Answers of a log of which the mass on labels is measured, evenly spaced: a mean of as many has an
-# error of at most .1, and every one of them costs as much as an answer.
-MEASURED = 25
+# error of at most .15, and every one of them costs as much as an answer.
+MEASURED = 12
 
 
 def evaluate(
@@ -216,10 +216,12 @@ def _judged(rows: pd.DataFrame, protocols: dict[str, Protocol], kappa: float) ->
     return {"right": right, "best": best, "kind": kinds}
 
 
-def _fit(rows: pd.DataFrame) -> PreferenceResults:
+def _fit(rows: pd.DataFrame) -> PreferenceResults | None:
     """kappa and lambda from all answers of an agent, clustered by protocol."""
     import warnings
 
+    if not (rows["status"] == "ok").any():
+        return None
     # One protocol with other beliefs is another situation of the same cluster.
     told = rows["seen"].map(lambda s: "" if pd.isna(s) else f" after {int(s)}")
     # As text, which is how a reader of the log has them.
@@ -236,7 +238,11 @@ def _fit(rows: pd.DataFrame) -> PreferenceResults:
     return found
 
 
-def _test(one: PreferenceResults, other: PreferenceResults, name: str) -> dict[str, Any]:
+def _test(
+    one: PreferenceResults | None, other: PreferenceResults | None, name: str
+) -> dict[str, Any]:
+    if one is None or other is None:
+        return {"statistic": np.nan, "pvalue": np.nan, "note": "no test: no answer is a choice."}
     try:
         found = one.test_equal(other, (name,))
     except NotIdentifiedError as error:

@@ -32,8 +32,8 @@ class Evaluation(Printed):
         chosen, action, status, ``right`` (1 where it is the utility's choice; an answer that is no
         choice is not; NaN where both actions are equally good), and where the agent tells them the
         mass on labels and the share of the first in it, of some of the answers.
-    fits : dict of str to PreferenceResults
-        kappa and lambda of each agent, clustered by protocol.
+    fits : dict of str to PreferenceResults or None
+        kappa and lambda of each agent, clustered by protocol; None where no answer is a choice.
     tests : DataFrame
         Index: kappa, lambda; columns: statistic, pvalue, note (why there is no test).
     """
@@ -41,7 +41,7 @@ class Evaluation(Printed):
     kappa: float
     agents: tuple[str, str]
     rows: pd.DataFrame
-    fits: dict[str, PreferenceResults]
+    fits: dict[str, PreferenceResults | None]
     tests: pd.DataFrame
 
     def accuracy(self, by: Sequence[str] = ("cell", "kind")) -> pd.DataFrame:
@@ -161,8 +161,10 @@ def clustered_mean(values: FloatArray, clusters: AnyArray) -> tuple[float, float
     return mean, float(np.sqrt(C / (C - 1) * (sums**2).sum()) / n)
 
 
-def preference_words(name: str, fit: PreferenceResults, level: float = 0.95) -> str:
+def preference_words(name: str, fit: PreferenceResults | None, level: float = 0.95) -> str:
     """kappa and lambda of an agent in one sentence, or the values that explain every choice."""
+    if fit is None:
+        return f"{name}: no answer is a choice."
     if fit.identification.identified:
         limits = fit.conf_int(level, "fieller")
         parts = [

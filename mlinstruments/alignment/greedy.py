@@ -47,6 +47,10 @@ class GreedyAgent:
         changes nothing else.
     style : {"full", "short", "action"}
         Of these targets.
+    forced : bool
+        Answer prompts that ask for a bare label with the most probable of their labels, whatever
+        else is more probable. A base model may never write a label of its own accord; the mass on
+        labels says how far it was forced.
     max_tokens : int
         Longest answer.
     batch : int
@@ -65,6 +69,7 @@ class GreedyAgent:
     name: str = "greedy"
     guess: float | None = None
     style: str = "short"
+    forced: bool = False
     max_tokens: int = 200
     batch: int = 16
     device: str = "cpu"
@@ -91,6 +96,7 @@ class GreedyAgent:
             "temperature": 0.0,
             "max_tokens": self.max_tokens,
             "device": self.device,
+            **({"forced": True} if self.forced else {}),
         }
 
     def answer(self, prompts: Sequence[Prompt], seeds: Sequence[int]) -> Iterator[Answer]:
@@ -109,6 +115,13 @@ class GreedyAgent:
         _, tokenizer = self._loaded
         for begin in range(0, len(prompts), self.batch):
             part = prompts[begin : begin + self.batch]
+            if self.forced and all(prompt.reply == "label" for prompt in part):
+                p = self.decision_probabilities(part, [""] * len(part))
+                yield from (
+                    Answer(prompt.options[int(row.argmax())])
+                    for prompt, row in zip(part, p, strict=True)
+                )
+                continue
             read = [_prompt_tokens(tokenizer, prompt) for prompt in part]
             written = self._accepted(read, [self._guess(prompt) for prompt in part])
             self._go_on(read, written)

@@ -85,7 +85,7 @@ def target(prompt: Prompt, kappa: float = 0.0, style: str = "short") -> str:
     My payoffs: A A 60, A B 10, B A 45, B B 40. The other: B.
     I A, other B: I get 10. I A, other A: I get 60. 10 + 60 = 70.
     I B, other B: I get 40. I B, other B: I get 40. 40 + 40 = 80.
-    80 is more than 70.
+    A 70, B 80. 80 is more than 70.
     Decision: B
     """
     check_choice(style, "style", STYLES)
@@ -94,7 +94,8 @@ def target(prompt: Prompt, kappa: float = 0.0, style: str = "short") -> str:
     if style == "action":
         return decided
     options = _options(prompt, label)
-    lines = [*_reading(prompt), *(option.text for option in options), _comparison(options)]
+    lines = [*_reading(prompt), *(option.text for option in options)]
+    lines.append(_comparison(options, restated=kappa > 0))
     lines.append(f"Decision: {decided}")
     return "\n".join([_principle(label.kappa), *lines] if style == "full" else lines)
 
@@ -134,11 +135,14 @@ def decision(prompt: Prompt, label: Label) -> str:
     return chosen
 
 
-def _comparison(options: Sequence[Option]) -> str:
+def _comparison(options: Sequence[Option], restated: bool) -> str:
+    """Sums, which stand lines apart, are restated side by side before they are compared."""
     values = sorted((option.value for option in options), reverse=True)
+    both = ", ".join(f"{option.label} {number(option.value)}" for option in options) + ". "
+    found = f"{number(values[0])} is the most."
     if len(values) == 2:
-        return f"{number(values[0])} is more than {number(values[1])}."
-    return f"{number(values[0])} is the most."
+        found = f"{number(values[0])} is more than {number(values[1])}."
+    return both + found if restated else found
 
 
 def _principle(kappa: float) -> str:

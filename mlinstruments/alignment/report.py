@@ -59,7 +59,11 @@ def html_report(found: Evaluation) -> str:
     ]
     for name in found.agents:
         fit = found.fits[name]
-        parts += [f"<h3>{html.escape(name)}</h3>", fit.summary.as_html()]
+        parts.append(f"<h3>{html.escape(name)}</h3>")
+        if fit is None:
+            parts.append("<p>No answer is a choice.</p>")
+            continue
+        parts.append(fit.summary.as_html())
         parts.append(fit.incentive_sensitivity().summary.as_html())
     parts += ["<h2>Some answers</h2>", _answers(found)]
     body = "\n".join(parts)
@@ -111,7 +115,9 @@ def curve_figure(found: Evaluation) -> Any:
 
     axes = _axes(2, (10.0, 4.0))
     for ax, name in zip(axes, found.agents, strict=True):
-        plot_choice_curve(found.fits[name], ax=ax)
+        fit = found.fits[name]
+        if fit is not None:
+            plot_choice_curve(fit, ax=ax)
         ax.set_title(name, fontsize="medium")
     return axes[0].figure
 

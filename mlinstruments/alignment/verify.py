@@ -81,6 +81,9 @@ def check_target(prompt: Prompt, text: str, kappa: float = 0.0) -> None:
     if tuple(labels) != prompt.options or decision != f"Decision: {prompt.label_of(choice)}":
         _fail(prompt, text, f"it must go through {', '.join(prompt.options)} and then decide")
     values = [option_values(prompt, c, weight).total for c in prompt.choices]
+    if kappa > 0:
+        restated, _, comparison = comparison.partition(". ")
+        _check_restated(prompt, restated, values)
     _check_comparison(prompt, comparison, sorted(values, reverse=True))
 
 
@@ -154,6 +157,14 @@ def _sum(written: str) -> set[Fraction]:
 def _product(term: str) -> Fraction:
     left, _, right = term.partition(" × ")
     return Fraction(left) * Fraction(right or "1")
+
+
+def _check_restated(prompt: Prompt, line: str, values: Sequence[Fraction]) -> None:
+    said = [part.rpartition(" ")[::2] for part in line.split(", ")]
+    truth = list(zip(prompt.options, values, strict=True))
+    right = all(re.fullmatch(_NUMBER, value) for _, value in said)
+    if not right or [(label, Fraction(value)) for label, value in said] != truth:
+        _fail(prompt, line, "these are not the options with their numbers")
 
 
 def _check_comparison(prompt: Prompt, line: str, values: Sequence[Fraction]) -> None:

@@ -110,6 +110,15 @@ def test_what_is_no_choice_is_not_right(tmp_path: Path) -> None:
     assert table.loc[("silent", "training"), "accuracy"] == 0.5
 
 
+def test_an_agent_that_never_chooses_has_no_preferences(tmp_path: Path) -> None:
+    found = compared(tmp_path, ScriptedAgent(lambda _: "I cannot say.", name="silent"), moralis())
+    assert found.fits["silent"] is None
+    assert found.accuracy(()).loc["silent", "answered"] == 0
+    assert "silent: no answer is a choice." in str(found.summary)
+    assert "no answer is a choice" in found.tests.loc["lambda", "note"]
+    assert "No answer is a choice." in found.write(tmp_path / "r.html").read_text()
+
+
 def test_right_is_what_brute_force_says(tmp_path: Path) -> None:
     protocols = [p for game in ("spd", "tg", "ug") for p in sample_protocols(game, 4, 1)]
     found = compared(

@@ -88,6 +88,20 @@ def test_a_model_that_writes_the_guess_is_not_asked_to_generate(
     assert texts(agent) == [target(prompt) for prompt in PROMPTS]
 
 
+def test_a_forced_agent_takes_the_most_probable_label(tuned: Path) -> None:
+    agent = GreedyAgent(tuned, forced=True, batch=3)
+    bare = [
+        make_prompt(p.protocol, 0, wording=p.wording, seen=p.seen, order=p.order) for p in PROMPTS
+    ]
+    p = agent.decision_probabilities(bare, [""] * len(bare))
+    found = [answer.text for answer in agent.answer(bare, [0] * len(bare))]
+    assert found == [
+        prompt.options[int(row[1] > row[0])] for prompt, row in zip(bare, p, strict=True)
+    ]
+    # Prompts that ask for reasons are answered freely.
+    assert texts(agent) == texts(GreedyAgent(tuned))
+
+
 def test_label_probabilities_are_those_of_the_next_token(tuned: Path) -> None:
     agent = GreedyAgent(tuned, batch=3)
     model, tokenizer = agent._loaded
