@@ -23,6 +23,8 @@ from .same_call import ivmodels_tests, numeric_instruments, read_inputs
 
 # Names of ivmodels' functions, less their endings.
 HOMOSKEDASTIC = {"lm": "lagrange_multiplier", "clr": "conditional_likelihood_ratio"}
+# How near ends of sets are found, in standard deviations of y over those of the treatment.
+ENDS = 1e-8
 LABELS = {
     "ar": "Anderson-Rubin, {}",
     "lm": "LM, homoskedastic",
@@ -173,7 +175,9 @@ def weak_instrument_tests(
         inverse = getattr(tests, f"inverse_{function}_test")
         sets[method] = {
             name: columns.unscaled(
-                inverse(**columns.of([j]), alpha=1 - level, fit_intercept=False).boundaries,
+                inverse(
+                    **columns.of([j]), alpha=1 - level, fit_intercept=False, tol=ENDS
+                ).boundaries,
                 j,
                 level,
                 LABELS[method],
