@@ -248,6 +248,8 @@ def test_answers_that_are_no_prices_leave_the_last_one() -> None:
         ("The market has reached a profit of 20%.", "ambiguous", None),
         ("I would set 20% of it aside.", "ambiguous", None),
         ("1.5 was good.", "ambiguous", None),
+        ("<think>Price: 1.9? No.</think>Price: 1.7", "ok", 1.7),
+        ("<think>Price: 1.9, or", "parse_error", None),
         ("Price: 1.6\nPrice: 1.7", "ambiguous", None),
         ("Price: 1.6\nPrice: 1.60", "ok", 1.6),
         ("1.6, or maybe 1.7", "ambiguous", None),

@@ -154,6 +154,7 @@ def test_text_of_one_pedestrian() -> None:
         ("75%", "ok", 75.0),
         ("between 60 and 70", "ambiguous", None),
         ("60-70", "ambiguous", None),
+        ("<think>60/100 or 70?</think>65", "ok", 65.0),
         ("0.5", "ambiguous", None),
         ("150", "parse_error", None),
         ("-5", "parse_error", None),

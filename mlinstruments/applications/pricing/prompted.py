@@ -14,7 +14,7 @@ from mlinstruments._core.exceptions import InputError
 from mlinstruments._core.typing import FloatArray
 from mlinstruments.agents.ask import paired
 from mlinstruments.agents.base import Answer, Failure
-from mlinstruments.agents.parsing import LabelParser, refuses
+from mlinstruments.agents.parsing import LabelParser, refuses, without_thoughts
 
 from ..asking import Query, Reply, ask_queries, check_answers
 from .market import Market
@@ -84,6 +84,7 @@ def parse_offer(text: str | None) -> tuple[str, Offer | None]:
     """
     if text is None:
         return "refusal", None
+    text = without_thoughts(text)
     found: set[float] = set()
     for pattern in _DECIDES:
         found = found or {_value(match[1]) for match in pattern.finditer(text)}
