@@ -86,6 +86,12 @@ FIXED_POINT = 1e-11
 # package promises, with room for replies in turn, which stop where prices move by 1e-13.
 BRUTE_FORCE = 1e-9
 
+# A number printed with seven decimals whose next digits, 58, were cut off rather than rounded.
+CUT_OFF = 1e-7
+
+# Profits, of order 25 with slopes up to 100 in the price, at prices named with six digits.
+SIX_DIGITS = 1e-4
+
 # First-order conditions at an equilibrium by central differences of step h = 1e-5 of profits of
 # order one: truncation h^2 times a third derivative of order 1 / mu^3 <= 1e3, rounding EPS / h = 2e-11.
 FIRST_ORDER = 1e-6

@@ -265,3 +265,23 @@ def refuses(text: str) -> bool:
     (True, False)
     """
     return _REFUSAL.search(text) is not None
+
+
+def without_thoughts(text: str) -> str:
+    """A text without what a model marked as thinking.
+
+    Parameters
+    ----------
+    text : str
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> from mlinstruments.agents.parsing import without_thoughts
+    >>> without_thoughts("<think>1.9 or 1.7?</think>Price: 1.7")
+    'Price: 1.7'
+    """
+    return _THOUGHTS.sub("", text)

@@ -157,6 +157,17 @@ def test_a_firm_that_writes_no_notes_keeps_the_old_ones() -> None:
     assert "Your insights so far: none" in texts[2]
 
 
+@pytest.mark.parametrize(
+    ("n", "words"), [(1, "is the only one"), (2, "one other firm sells"), (3, "2 other firms sell")]
+)
+def test_texts_by_number_of_firms(n: int, words: str) -> None:
+    writer = paced.Writer()
+    compete(Market(n), [writer, *[ScriptedFirm(1.5)] * (n - 1)], periods=1)
+    text = writer.asked[0].user
+    assert words in text
+    assert text.count("other price") == n - 1
+
+
 def test_memory_limits_what_is_shown() -> None:
     writer = paced.Writer()
     compete(Market(), [writer, BestResponseFirm()], periods=9, memory=4)
@@ -248,6 +259,8 @@ def test_answers_that_are_no_prices_leave_the_last_one() -> None:
         ("The market has reached a profit of 20%.", "ambiguous", None),
         ("I would set 20% of it aside.", "ambiguous", None),
         ("1.5 was good.", "ambiguous", None),
+        ("<think>Price: 1.9? No.</think>Price: 1.7", "ok", 1.7),
+        ("<think>Price: 1.9, or", "parse_error", None),
         ("Price: 1.6\nPrice: 1.7", "ambiguous", None),
         ("Price: 1.6\nPrice: 1.60", "ok", 1.6),
         ("1.6, or maybe 1.7", "ambiguous", None),

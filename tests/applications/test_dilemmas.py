@@ -34,7 +34,7 @@ BUYING = DilemmaDesign.full(perspectives=("passenger",), companions=("alone",), 
 
 def test_printed_thresholds() -> None:
     assert threshold([2, 10]) == pytest.approx([0.75, 0.55], abs=ROUNDING)
-    assert float(threshold(10**9)) == pytest.approx(0.5, abs=1e-9)  # the limit, to 1 / (2 n)
+    assert float(threshold(10**9)) == pytest.approx(0.5 + 0.5 / 10**9, abs=ROUNDING)
     assert threshold([1, 2, 5], 1) == pytest.approx([1, 0.75, 0.6], abs=ROUNDING)
 
 
@@ -154,6 +154,7 @@ def test_text_of_one_pedestrian() -> None:
         ("75%", "ok", 75.0),
         ("between 60 and 70", "ambiguous", None),
         ("60-70", "ambiguous", None),
+        ("<think>60/100 or 70?</think>65", "ok", 65.0),
         ("0.5", "ambiguous", None),
         ("150", "parse_error", None),
         ("-5", "parse_error", None),

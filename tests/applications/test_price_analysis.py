@@ -26,7 +26,7 @@ from mlinstruments.applications.pricing import (
 )
 from mlinstruments.applications.regression import clustered_ols
 
-from ..tolerances import IDENTITY, OPTIMISER, ROUNDING
+from ..tolerances import IDENTITY, OPTIMISER, ROUNDING, SIX_DIGITS
 
 PAIR = [BestResponseFirm(), BestResponseFirm()]
 
@@ -130,7 +130,7 @@ def test_response_of_best_replies_by_hand() -> None:
         market.best_response([reply, 0.0], 1), abs=IDENTITY
     )
     gain = market.profit([nash, 1.2])[1] - market.profit([nash, nash])[1]
-    assert found.loc[0, "profit"] == pytest.approx(gain, abs=1e-7 * abs(gain) + IDENTITY)
+    assert found.loc[0, "profit"] == pytest.approx(gain, rel=IDENTITY)
     assert found["profit_se"].isna().all()  # one session
 
 
@@ -170,7 +170,9 @@ def test_regression_on_last_prices_by_least_squares() -> None:
         for lag, pair in ((0, (0, 1)), (1, (0, 1)), (1, (1, 0)))
     )
     x = np.column_stack([np.ones(len(y)), own, other])
-    assert fit.params.to_numpy() == pytest.approx(np.linalg.lstsq(x, y)[0], rel=IDENTITY)
+    assert fit.params.to_numpy() == pytest.approx(
+        np.linalg.lstsq(x, y, rcond=None)[0], rel=IDENTITY
+    )
     assert (fit.n_clusters, fit.fit.nobs) == (12, 600)
     assert "session 12" in str(fit)
 
@@ -262,8 +264,8 @@ def test_firms_and_labels() -> None:
     own = [market.profit([1.7, p])[1] for p in menu]
     alike = [market.profit([p, p])[1] for p in menu]
     # Names of prices have six digits.
-    assert row[:, 0] == pytest.approx(own, rel=1e-4)
-    assert row.sum(axis=1) == pytest.approx(alike, rel=1e-4)
+    assert row[:, 0] == pytest.approx(own, rel=SIX_DIGITS)
+    assert row.sum(axis=1) == pytest.approx(alike, rel=SIX_DIGITS)
 
 
 def test_symmetric_prices_are_refused_with_the_reason() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -174,10 +175,8 @@ class DilemmaDesign:
         for _ in range(TRIES):
             columns = [rng.permutation(_balanced(rng, len(level), runs)) for level in levels]
             cells = np.stack(columns, axis=1)
-            if len(np.unique(cells, axis=0)) < runs:
-                cells = _without_repeats(rng, cells)
-                if cells is None:
-                    continue
+            if not _separate(rng, cells, [len(level) for level in levels]):
+                continue
             x = _main_effects(cells, [len(level) for level in levels])
             sign, found = np.linalg.slogdet(x.T @ x)
             if sign > 0 and found > value:
@@ -211,17 +210,29 @@ def _balanced(rng: np.random.Generator, levels: int, runs: int) -> Any:
     return np.resize(order, runs)
 
 
-def _without_repeats(rng: np.random.Generator, cells: Any) -> Any:
-    """Swap levels between runs, which keeps the balance, until no run repeats another."""
-    cells = cells.copy()
-    for _ in range(50 * len(cells)):
-        _, first = np.unique(cells, axis=0, return_index=True)
-        repeated = np.setdiff1d(np.arange(len(cells)), first)
-        if not len(repeated):
-            return cells
-        k, other, column = repeated[0], rng.integers(len(cells)), rng.integers(cells.shape[1])
-        cells[[k, other], column] = cells[[other, k], column]
-    return None
+def _separate(rng: np.random.Generator, cells: Any, levels: Sequence[int]) -> bool:
+    """Swap levels between runs, in place, until no run repeats another; balance is kept."""
+    runs, factors = cells.shape
+    codes = [int(c) for c in np.ravel_multi_index(cells.T, tuple(levels))]
+    places = [int(np.prod(levels[j + 1 :])) for j in range(factors)]
+    count = Counter(codes)
+    repeated = [k for k, code in enumerate(codes) if count[code] > 1]
+    for _ in range(200 * runs):
+        if not repeated:
+            return True
+        k, other, j = repeated[-1], int(rng.integers(runs)), int(rng.integers(factors))
+        if count[codes[k]] == 1:  # its double has moved
+            repeated.pop()
+            continue
+        gap = int(cells[other, j] - cells[k, j]) * places[j]
+        new = codes[k] + gap, codes[other] - gap
+        if gap and new[0] != new[1] and not count[new[0]] and not count[new[1]]:
+            for run, code in zip((k, other), new, strict=True):
+                count[codes[run]] -= 1
+                count[code] += 1
+                codes[run] = code
+            cells[[k, other], j] = cells[[other, k], j]
+    return not repeated
 
 
 def _main_effects(cells: Any, levels: Sequence[int]) -> FloatArray:

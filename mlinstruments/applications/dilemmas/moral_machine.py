@@ -39,7 +39,11 @@ CHARACTERS = {
     "number": (("Utilitarian",), "Less", "More"),
     "species": (("Species",), "Pets", "Hoomans"),
 }
-WORDS = {"Fat": "large", "Hoomans": "humans", "Less": "fewer"}
+WORDS = {
+    "Fat": "large", "Hoomans": "humans", "Less": "fewer",
+    "Low": "low status", "High": "high status",
+}  # fmt: skip
+STAY_SWERVE = ("those hit on course", "those hit by a swerve")
 
 
 def read_moral_machine(source: Any, max_rows: int | None = None) -> pd.DataFrame:
@@ -209,7 +213,7 @@ def marginal_effects(data: Any, clusters: str = "UserID") -> MarginalEffects:
     found = {}
     structure = ["PedPed", "Barrier", "CrossingSignal"]
     for name, rows, treated, code, levels, strata in (
-        ("intervention", table, "Intervention", 1, ("die if it stays", "if it swerves"), structure),
+        ("intervention", table, "Intervention", 1, STAY_SWERVE, structure),
         ("relation", pairs, "Barrier", 0, ("passengers", "pedestrians"), ["Intervention"]),
         ("law", lights, "CrossingSignal", 1, ("unlawful", "lawful"), ["Intervention"]),
     ):

@@ -14,7 +14,7 @@ from mlinstruments._core.exceptions import InputError
 from mlinstruments._core.typing import FloatArray
 from mlinstruments.agents.ask import paired
 from mlinstruments.agents.base import Answer, Failure
-from mlinstruments.agents.parsing import LabelParser, refuses
+from mlinstruments.agents.parsing import LabelParser, refuses, without_thoughts
 
 from ..asking import Query, Reply, ask_queries, check_answers
 from .market import Market
@@ -84,6 +84,7 @@ def parse_offer(text: str | None) -> tuple[str, Offer | None]:
     """
     if text is None:
         return "refusal", None
+    text = without_thoughts(text)
     found: set[float] = set()
     for pattern in _DECIDES:
         found = found or {_value(match[1]) for match in pattern.finditer(text)}
@@ -252,6 +253,17 @@ Insights: what you have learnt about the market so far, a note to yourself
 Price: your price for the next period, a number
 If no price can be read, your last price stays."""
 
+SAME_TIME = (
+    " Every period all set their prices at the same time; then customers buy from the firm they"
+    " prefer, or from nobody."
+)
+MARKET = (  # by the number of others
+    "Your firm is the only one in its market. Every period you set your price; then customers buy"
+    " from you, or from nobody.",
+    "In your market one other firm sells a similar product." + SAME_TIME,
+    "In your market {n} other firms sell a similar product." + SAME_TIME,
+)
+
 
 def _system(s: Situation) -> str:
     role = "You set the price of one product for a firm. Your aim is the firm's long-run profit."
@@ -260,11 +272,9 @@ def _system(s: Situation) -> str:
 
 def _text(s: Situation) -> str:
     money, others = s.currency, s.market.n_firms - 1
-    rivals = "one other firm sells" if others == 1 else f"{others} other firms sell"
     cost = s.market.cost[s.firm] * money  # type: ignore[index]  # one a firm by now
     lines = [
-        f"In your market {rivals} a similar product. Every period all set their prices at the same"
-        " time; then customers buy from the firm they prefer, or from nobody.",
+        MARKET[min(others, 2)].format(n=others),
         f"A unit costs you {cost:.4g}. Your profit is (price - {cost:.4g}) x quantity sold.",
         "",
         "Your plans so far: " + (s.plans or "none"),
@@ -274,9 +284,9 @@ def _text(s: Situation) -> str:
     ]
     sold, earned = s.market.demand(s.prices)[:, s.firm], s.market.profit(s.prices)[:, s.firm]
     for t, prices in enumerate(s.prices):
-        theirs = ", ".join(f"{p * money:.4g}" for p in np.delete(prices, s.firm))
+        theirs = "".join(f", other price {p * money:.4g}" for p in np.delete(prices, s.firm))
         lines.append(
-            f"period {s.first + t}: your price {prices[s.firm] * money:.4g}, other price {theirs},"
+            f"period {s.first + t}: your price {prices[s.firm] * money:.4g}{theirs},"
             f" you sold {sold[t]:.4g}, your profit {earned[t] * money:.4g}"
         )
     return "\n".join(lines)

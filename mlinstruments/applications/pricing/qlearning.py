@@ -117,14 +117,15 @@ def q_learning(
     check_count(stable, "stable", 1)
     check_count(max_periods, "max_periods", 1)
     learning = check_learning(alpha, beta, discount)
-    grid = price_grid(market, n_prices, spread)
-    profits = market.profit(grid[joint_actions(n_prices, market.n_firms)])
-    size = 8 * profits.size * n_prices
+    check_count(n_prices, "n_prices", 2)
+    size = 8 * market.n_firms * n_prices ** (market.n_firms + 1)
     if size > BATCH_BYTES:
         raise InputError(
             f"{market.n_firms} firms with {n_prices} prices need tables of {size / 1e9:.1f} GB a"
             " session: take fewer prices."
         )
+    grid = price_grid(market, n_prices, spread)
+    profits = market.profit(grid[joint_actions(n_prices, market.n_firms)])
     seeds = np.random.SeedSequence(random_state).spawn(sessions)
     batch = max(1, BATCH_BYTES // size)
     parts = [
