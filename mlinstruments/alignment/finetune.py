@@ -21,7 +21,8 @@ from .encoding import Encoded, encode, read_chats
 from .examples import MANIFEST
 from .training import Quality, Schedule, Trainer, add_lora, quality, require
 
-CHECKPOINT, TRL, RESULT, MERGED = "checkpoint.pt", "trl", "result.json", "merged"
+SETTINGS, CHECKPOINT, TRL = "settings.json", "checkpoint.pt", "trl"
+RESULT, MERGED = "result.json", "merged"
 TRAINERS = ("loop", "trl")
 PRECISIONS = ("auto", "float32", "bfloat16")
 
@@ -61,14 +62,14 @@ def finetune(
     folder: str | Path,
     model: str | Path | None = None,
     *,
-    steps: int = 120,
-    batch: int = 6,
+    steps: int = 100,
+    batch: int = 4,
     rank: int = 16,
     lr: float = 1e-3,
     warmup: int = 10,
     precision: str = "auto",
-    validate_every: int = 20,
-    patience: int = 2,
+    validate_every: int = 25,
+    patience: int = 3,
     checkpoint_every: int = 10,
     seed: int = 0,
     device: str | None = None,
@@ -158,7 +159,7 @@ def finetune(
     done = _finished(place, settings)
     if done is not None:
         return done
-    place.mkdir(parents=True, exist_ok=True)
+    _begin(place, settings)
     loaded, tokenizer = load_model(source_model, device)
     examples = {p: [encode(tokenizer, chat) for chat in chats[p]] for p in chats}
     schedule = Schedule(
@@ -198,7 +199,7 @@ def _train(
         "misses": 0, "seconds": 0.0, "best": trainer.weights(),
     }  # fmt: skip
     if checkpoint.exists():
-        notes = trainer.load(checkpoint, settings)
+        notes = trainer.load(checkpoint)
     steps, every = settings["steps"], settings["validate_every"]
     with tqdm(total=steps, initial=notes["step"], unit="step", disable=not progress) as bar:
         while notes["step"] < steps and notes["misses"] < settings["patience"]:
@@ -319,6 +320,22 @@ def _group(source: Path, examples: int, batch: int) -> int:
 
 def _digest(chats: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(chats, sort_keys=True).encode()).hexdigest()
+
+
+def _begin(place: Path, settings: dict[str, Any]) -> None:
+    """Note the settings of a run, or see that they are those of the run that is gone on with."""
+    path = place / SETTINGS
+    if path.exists():
+        if json.loads(path.read_text(encoding="utf-8")) != settings:
+            raise InputError(
+                f"{place} holds a run with other settings, not finished: give it the same arguments"
+                " to go on with it, or choose another folder."
+            )
+        return
+    place.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(settings, indent=1), encoding="utf-8")
+    part.replace(path)
 
 
 def _finished(place: Path, settings: dict[str, Any]) -> FinetuneResult | None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from mlinstruments._core.exceptions import InputError, MissingExtraError
+from mlinstruments._core.exceptions import MissingExtraError
 
 from .encoding import IGNORED, Encoded, tensors
 
@@ -207,25 +207,12 @@ class Trainer:
         torch.save(state, part)
         os.replace(part, path)
 
-    def load(self, path: Path, settings: dict[str, Any]) -> dict[str, Any]:
-        """Go back to a checkpoint; returns the notes kept with it.
-
-        Raises
-        ------
-        InputError
-            Where it was made with other settings.
-        """
+    def load(self, path: Path) -> dict[str, Any]:
+        """Go back to a checkpoint; returns the notes kept with it."""
         import torch
 
         state = torch.load(path, weights_only=True)
-        notes: dict[str, Any] = state["notes"]
-        changed = [k for k in settings if notes["settings"].get(k) != settings[k]]
-        if changed:
-            raise InputError(
-                f"{path} was made with other settings ({changed[0]}:"
-                f" {notes['settings'].get(changed[0])!r}, now {settings[changed[0]]!r}): go on with"
-                " the same, or choose another folder."
-            )
         self.load_weights(state["weights"])
         self.optimiser.load_state_dict(state["optimiser"])
+        notes: dict[str, Any] = state["notes"]
         return notes

@@ -153,17 +153,19 @@ def test_a_killed_run_goes_on_to_the_same_numbers(data: Path, model: Path, tmp_p
         finetune(data, tmp_path / "whole", model, **FAST | {"seed": 1})
 
 
-def test_a_checkpoint_of_other_settings_is_refused(data: Path, model: Path, tmp_path: Path) -> None:
-    from mlinstruments.alignment.finetune import load_model
-    from mlinstruments.alignment.training import Trainer, add_lora
-
-    finetune(data, tmp_path / "run", model, **FAST)
-    loaded, tokenizer = load_model(model)
-    examples = [encode(tokenizer, chat) for chat in read_chats(data / "train.jsonl")]
-    trainer = Trainer(add_lora(loaded, 2, 0), examples, Schedule(8, 2, 2, 6, 1, 1e-2, 0), 0, False)
-    trainer.save(tmp_path / "c.pt", {"settings": {"seed": 0}})
-    with pytest.raises(InputError, match="seed: 0, now 1"):
-        trainer.load(tmp_path / "c.pt", {"seed": 1})
+def test_a_run_with_other_settings_is_not_gone_on_with(
+    data: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = importlib.import_module("mlinstruments.alignment.finetune")
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "save_merged", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            finetune(data, tmp_path / "run", model, **FAST)
+    for other in ({"seed": 1}, {"trainer": "loop", "lr": 2e-2}):
+        with pytest.raises(InputError, match="a run with other settings, not finished"):
+            finetune(data, tmp_path / "run", model, **FAST | other)
+    done = finetune(data, tmp_path / "run", model, **FAST)
+    assert len(done.history) == 6
 
 
 def test_training_stops_where_validation_no_longer_improves(
