@@ -136,6 +136,7 @@ def scripts_shown(found: list[Block]) -> list[tuple[Block, str]]:
 
 
 @pytest.mark.parametrize("name", PAGES)
+@pytest.mark.slow
 def test_pages_show_what_their_code_prints(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     pairs = printed_by(DOCS / f"{name}.md", monkeypatch)
     assert len(pairs) == PAGES[name]

@@ -228,6 +228,7 @@ def test_a_fold_is_never_trained_on_its_own_outcomes(name, ways):
 # ---- precision and size -------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_it_is_more_precise_where_variances_vary():
     """60 draws: the ratio of standard deviations of two correlated estimates, .75, has error .05."""
     found = []

@@ -144,6 +144,7 @@ def test_the_level_of_the_outcome_changes_nothing(name):
 
 
 @pytest.mark.parametrize("name", ESTIMATORS)
+@pytest.mark.slow
 def test_many_instruments_do_not_pull_towards_least_squares(name):
     """Forty instruments, most irrelevant: 2SLS is off by a third of the bias of least squares."""
     rng = np.random.default_rng(1)

@@ -91,6 +91,7 @@ def samples(draws, curved=0.0, bent=0.0):
         yield y, np.column_stack([np.ones(400), x]), d, w
 
 
+@pytest.mark.slow
 def test_hausman_finds_a_curved_exclusion_and_keeps_its_size():
     model = MLIV("series", n_folds=2)
     valid = [specification_tests(model, *data).hausman.pvalue for data in samples(100)]
@@ -99,6 +100,7 @@ def test_hausman_finds_a_curved_exclusion_and_keeps_its_size():
     assert np.sum(np.array(wrong) < 0.05) == 20
 
 
+@pytest.mark.slow
 def test_curvature_tells_instruments_that_move_with_bent_covariates():
     model = MLIV("series", n_folds=2)
     apart = [specification_tests(model, *data).curvature for data in samples(60)]

@@ -72,6 +72,7 @@ def test_another_seed_takes_another_half():
     assert a.params["d1"] == again.params["d1"]
 
 
+@pytest.mark.slow
 def test_irrelevant_instruments_say_nothing():
     """2SLS with thirty irrelevant instruments rejects the truth often; the split's set does not."""
     rng = np.random.default_rng(5)

@@ -110,6 +110,7 @@ def test_each_of_several_coefficients_has_a_set():
     assert "only jointly" in str(three)
 
 
+@pytest.mark.slow
 def test_irrelevant_instruments_say_nothing_and_keep_the_size():
     rng = np.random.default_rng(1)
     rejected = np.zeros(3)
