@@ -1,8 +1,8 @@
 """What do Q-learning firms charge, and what does learning many sessions at once save?
 
-The same work, to the bit, by the vectorised version and by plain Python loops, with tables in NumPy
-arrays and in lists; then prices and profit gains
-over learning parameters, with standard errors over sessions.
+The same work, to the bit, by array operations over sessions, by compiled loops, and by plain Python
+loops with tables in NumPy arrays and in lists; then prices and profit gains over learning
+parameters, with standard errors over sessions.
 """
 
 from __future__ import annotations
@@ -32,8 +32,9 @@ def speed(sessions: int, repeats: int) -> list[Ratio]:
     def generators() -> list[np.random.Generator]:
         return [np.random.default_rng(s) for s in np.random.SeedSequence(0).spawn(sessions)]
 
-    def ours() -> None:
-        learners = Learners(profits, PRICES, Learning(alpha, beta, delta), generators())
+    def ours(compiled: bool) -> None:
+        learning = Learning(alpha, beta, delta)
+        learners = Learners(profits, PRICES, learning, generators(), compiled)
         while learners.period < periods:
             learners.run()
 
@@ -44,13 +45,15 @@ def speed(sessions: int, repeats: int) -> list[Ratio]:
             )
 
     note = f"{sessions} sessions, {periods} periods"
-    tasks = (("arrays", True), ("lists", False))
+    tables = (("arrays", True), ("lists", False))
+    engines = (("numpy", False), ("numba", True))
+    Learners(profits, PRICES, Learning(alpha, beta, delta), generators()[:1], True).run()  # compile
     return [
         side_by_side(
-            f"beside a plain loop, tables in {kind}", ours, partial(plain, arrays), repeats,
-            at_least=50, note=note,
+            f"{engine} beside a plain loop, tables in {kind}", partial(ours, compiled),
+            partial(plain, arrays), repeats, at_least=50, note=note,
         )
-        for kind, arrays in tasks
+        for (engine, compiled), (kind, arrays) in product(engines, tables)
     ]  # fmt: skip
 
 

@@ -43,7 +43,7 @@ def make_dataset(
     seen: bool = True,
     evaluation: Sequence[Protocol] | None = None,
     kinds_left_out: Sequence[str] = HELD_OUT_KINDS,
-    low: int = 5,
+    low: int = 10,
     high: int = 95,
     step: int = 5,
     margin: float = 0.03,

@@ -1,8 +1,13 @@
 """Targets: a derivation in numbers and the decision it leads to, in words that can be checked.
 
-Every sentence that carries a number has one of five forms, which :mod:`.verify` reads again:
-``I A, other B: I get 34.``, ``I A: I get 34.``, ``34 + 45 = 79.`` (any sums and products),
-``79 is more than 71.`` and ``79 is the most.`` Numbers are exact decimals: nothing is rounded.
+Every sentence that carries a number has one of a few forms, which :mod:`.verify` reads again:
+``I A, other B: I get 34.``, ``I A: I get 34.``, ``34 + 45 = 079.`` (any sums and products),
+``A 079, B 071.``, ``A 7, B 7: same.``, ``A 9, B 1: A is more.`` and ``79 is the most.`` Numbers are
+exact decimals: nothing is rounded.
+
+Two whole numbers are compared digit by digit, written with as many digits each. To say at once
+which of two numbers of several digits is larger is what small models fail at: tuned on "34 is more
+than 27.", they copied payoffs and added them up without an error, and then wrote the smaller first.
 
 The derivation of homo moralis at kappa = 1/2 compares own + alike, twice the utility, so that whole
 payoffs stay whole numbers.
@@ -25,6 +30,8 @@ from .labels import Label, best_choice, check_kappa
 
 STYLES = ("full", "short", "action")
 HALF = Fraction(1, 2)
+# Whole sums are written with at least so many digits, so that to compare them is to copy digits.
+SUM_DIGITS = 3
 
 
 @dataclass(frozen=True)
@@ -79,13 +86,13 @@ def target(prompt: Prompt, kappa: float = 0.0, style: str = "short") -> str:
     My payoffs: A A 60, A B 10, B A 45, B B 40. The other: B.
     I A, other B: I get 10.
     I B, other B: I get 40.
-    40 is more than 10.
+    A 10, B 40. A 1, B 4: B is more.
     Decision: B
     >>> print(target(prompt, kappa=0.5))
     My payoffs: A A 60, A B 10, B A 45, B B 40. The other: B.
-    I A, other B: I get 10. I A, other A: I get 60. 10 + 60 = 70.
-    I B, other B: I get 40. I B, other B: I get 40. 40 + 40 = 80.
-    A 70, B 80. 80 is more than 70.
+    I A, other B: I get 10. I A, other A: I get 60. 10 + 60 = 070.
+    I B, other B: I get 40. I B, other B: I get 40. 40 + 40 = 080.
+    A 070, B 080. A 0, B 0: same. A 7, B 8: B is more.
     Decision: B
     """
     check_choice(style, "style", STYLES)
@@ -95,7 +102,7 @@ def target(prompt: Prompt, kappa: float = 0.0, style: str = "short") -> str:
         return decided
     options = _options(prompt, label)
     lines = [*_reading(prompt), *(option.text for option in options)]
-    lines.append(_comparison(options, restated=kappa > 0))
+    lines.append(_comparison(options, SUM_DIGITS if label.kappa == HALF else 1))
     lines.append(f"Decision: {decided}")
     return "\n".join([_principle(label.kappa), *lines] if style == "full" else lines)
 
@@ -135,14 +142,49 @@ def decision(prompt: Prompt, label: Label) -> str:
     return chosen
 
 
-def _comparison(options: Sequence[Option], restated: bool) -> str:
-    """Sums, which stand lines apart, are restated side by side before they are compared."""
-    values = sorted((option.value for option in options), reverse=True)
-    both = ", ".join(f"{option.label} {number(option.value)}" for option in options) + ". "
-    found = f"{number(values[0])} is the most."
-    if len(values) == 2:
-        found = f"{number(values[0])} is more than {number(values[1])}."
-    return both + found if restated else found
+def _comparison(options: Sequence[Option], least: int) -> str:
+    """Numbers, which stand lines apart, are restated side by side before they are compared."""
+    labels, values = [o.label for o in options], [o.value for o in options]
+    if len(options) > 2 or min(values) < 0:
+        restated = _side_by_side(labels, [number(value) for value in values])
+        return f"{restated}. {number(max(values))} is the most."
+    written = aligned(values, least)
+    said = [_side_by_side(labels, written) + "."]
+    for digits in zip(*written, strict=True):
+        if digits[0] != digits[1]:
+            more = labels[int(digits[1] > digits[0])]
+            said.append(f"{_side_by_side(labels, digits)}: {more} is more.")
+            break
+        if digits[0] != ".":
+            said.append(f"{_side_by_side(labels, digits)}: same.")
+    return " ".join(said)
+
+
+def aligned(values: Sequence[Fraction], least: int = 1) -> list[str]:
+    """Numbers with as many digits each before the point, and after it.
+
+    Parameters
+    ----------
+    values : sequence of Fraction
+        None below 0.
+    least : int
+        Digits before the point, at least.
+
+    Examples
+    --------
+    >>> from fractions import Fraction
+    >>> aligned([Fraction(15, 2), Fraction(110)]), aligned([Fraction(5), Fraction(40)], least=3)
+    (['007.5', '110.0'], ['005', '040'])
+    """
+    parts = [number(value).partition(".") for value in values]
+    before = max(least, *(len(whole) for whole, _, _ in parts))
+    after = max(len(part) for _, _, part in parts)
+    point = "." if after else ""
+    return [whole.zfill(before) + point + part.ljust(after, "0") for whole, _, part in parts]
+
+
+def _side_by_side(labels: Sequence[str], written: Sequence[str]) -> str:
+    return ", ".join(f"{label} {text}" for label, text in zip(labels, written, strict=True))
 
 
 def _principle(kappa: float) -> str:
@@ -275,7 +317,8 @@ class _Writer:
     def _weighed(self, own: Fraction, alike: Fraction) -> tuple[str, Fraction]:
         if self.kappa == HALF:
             total = own + alike
-            return f"{number(own)} + {number(alike)} = {number(total)}.", total
+            written = aligned([total], SUM_DIGITS)[0] if total >= 0 else number(total)
+            return f"{number(own)} + {number(alike)} = {written}.", total
         text, value = expectation([(1 - self.kappa, own), (self.kappa, alike)])
         return f"{text}.", value
 

@@ -33,7 +33,7 @@ _LINE = re.compile(
     rf" (?P<alike>{_SUM})\. (?P<total>{_SUM})\.)?"
 )
 _READ = re.compile(r"My payoffs: (?P<cells>[^.]*(?:\.\d[^.]*)*)\.(?: The other: (?P<other>\S+)\.)?")
-_MORE = re.compile(rf"({_NUMBER}) is more than ({_NUMBER})\.")
+_DIGITS = re.compile(r"(\S+) (\d), (\S+) (\d): (same|\S+ is more)")
 _MOST = re.compile(rf"({_NUMBER}) is the most\.")
 
 
@@ -58,7 +58,7 @@ def check_target(prompt: Prompt, text: str, kappa: float = 0.0) -> None:
     >>> from mlinstruments.alignment.verify import check_target
     >>> from mlinstruments.games import Protocol
     >>> prompt = make_prompt(Protocol("matrix", 45, 60, 40, 10, id="hunt"), 0, seen=0)
-    >>> lines = ["I A, other B: I get 11.", "I B, other B: I get 40.", "40 is more than 11."]
+    >>> lines = ["I A, other B: I get 11.", "I B, other B: I get 40.", "A 11, B 40."]
     >>> check_target(prompt, "\\n".join([*lines, "Decision: B"]))
     Traceback (most recent call last):
     ...
@@ -81,10 +81,9 @@ def check_target(prompt: Prompt, text: str, kappa: float = 0.0) -> None:
     if tuple(labels) != prompt.options or decision != f"Decision: {prompt.label_of(choice)}":
         _fail(prompt, text, f"it must go through {', '.join(prompt.options)} and then decide")
     values = [option_values(prompt, c, weight).total for c in prompt.choices]
-    if kappa > 0:
-        restated, _, comparison = comparison.partition(". ")
-        _check_restated(prompt, restated, values)
-    _check_comparison(prompt, comparison, sorted(values, reverse=True))
+    restated, _, compared = comparison.partition(". ")
+    _check_restated(prompt, restated, values)
+    _check_comparison(prompt, restated, compared, values)
 
 
 def _fail(prompt: Prompt, claim: str, truth: str) -> NoReturn:
@@ -167,13 +166,26 @@ def _check_restated(prompt: Prompt, line: str, values: Sequence[Fraction]) -> No
         _fail(prompt, line, "these are not the options with their numbers")
 
 
-def _check_comparison(prompt: Prompt, line: str, values: Sequence[Fraction]) -> None:
-    more, most = _MORE.fullmatch(line), _MOST.fullmatch(line)
-    found = more or most
-    said = [Fraction(n) for n in found.groups()] if found else []
-    shape = len(values) == 2 if more else values[0] > values[1]
-    if not said or said != list(values[: len(said)]) or not shape:
-        _fail(prompt, line, f"the numbers are {', '.join(f'{float(v):g}' for v in values)}")
+def _check_comparison(prompt: Prompt, restated: str, line: str, values: Sequence[Fraction]) -> None:
+    """The largest of several numbers, or digits of two from the left to the first that differ."""
+    most = _MOST.fullmatch(line)
+    if most:
+        if Fraction(most[1]) != max(values) or (len(values) == 2 and min(values) >= 0):
+            _fail(prompt, line, f"the numbers are {restated}, and two are compared by digits")
+        return
+    written = [part.rpartition(" ")[2] for part in restated.split(", ")]
+    if len({(len(text), text.find(".")) for text in written}) > 1:
+        _fail(prompt, restated, "digits of unlike value would stand above each other")
+    (a, b), truth = prompt.options, []
+    for one, other in zip(*written, strict=True):
+        if one != ".":
+            verdict = "same" if one == other else f"{a if one > other else b} is more"
+            truth.append((a, one, b, other, verdict))
+        if one != other:
+            break
+    claims = [_DIGITS.fullmatch(claim) for claim in line.removesuffix(".").split(". ")]
+    if not line.endswith(".") or [claim and claim.groups() for claim in claims] != truth:
+        _fail(prompt, line, f"the numbers are {restated}")
 
 
 # ---- the tree -----------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from benchmarks.lib.plain_q_learning import plain_q_learning
-from mlinstruments._core.exceptions import InputError
+from mlinstruments._core.exceptions import InputError, MissingExtraError
 from mlinstruments.applications.pricing import Market, price_grid, q_learning
 from mlinstruments.applications.pricing.qengine import Learners, Learning, joint_actions
 
@@ -15,17 +15,20 @@ from ..tolerances import ROUNDING
 QUICK = {"beta": 2e-3, "n_prices": 6, "stable": 2000}
 
 
+@pytest.mark.parametrize("compiled", [False, True], ids=["numpy", "numba"])
 @pytest.mark.parametrize("arrays", [False, True], ids=["lists", "arrays"])
 @pytest.mark.parametrize(
     ("n", "m", "cost"),
     [(2, 5, 1.0), (2, 7, (1.0, 1.2)), (3, 4, 1.0)],
     ids=["two", "unlike", "three"],
 )
-def test_equals_a_plain_loop_to_the_bit(n: int, m: int, cost: object, arrays: bool) -> None:
+def test_equals_a_plain_loop_to_the_bit(
+    n: int, m: int, cost: object, arrays: bool, compiled: bool
+) -> None:
     market = Market(n, cost=cost)  # type: ignore[arg-type]
     profits = market.profit(price_grid(market, m)[joint_actions(m, n)])
     learning, seeds = Learning(0.2, 2e-3, 0.9), np.random.SeedSequence(3).spawn(4)
-    found = Learners(profits, m, learning, [np.random.default_rng(s) for s in seeds])
+    found = Learners(profits, m, learning, [np.random.default_rng(s) for s in seeds], compiled)
     for _ in range(6):
         found.run()
     for k, seed in enumerate(seeds):
@@ -64,6 +67,25 @@ def test_a_session_does_not_depend_on_how_many_there_are() -> None:
     few, many = (q_learning(sessions=s, **QUICK) for s in (2, 9))  # type: ignore[arg-type]
     assert np.array_equal(few.strategies, many.strategies[:2])
     assert np.array_equal(few.periods, many.periods[:2])
+
+
+def test_engines_end_alike() -> None:
+    """Whatever session has ended and been dropped, periods of the last change included."""
+    ends = [q_learning(sessions=9, engine=e, **QUICK) for e in ("numpy", "numba", "auto")]  # type: ignore[arg-type]
+    for other in ends[1:]:
+        assert np.array_equal(ends[0].strategies, other.strategies)
+        assert np.array_equal(ends[0].periods, other.periods)
+        assert np.array_equal(ends[0].state, other.state)
+    assert len(set(ends[0].periods)) > 1
+
+
+def test_numba_asked_for_and_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mlinstruments.applications.pricing.qlearning.find_spec", lambda _: None)
+    with pytest.raises(MissingExtraError, match=r"mlinstruments\[numba\]"):
+        q_learning(sessions=2, engine="numba")
+    with pytest.raises(InputError, match="engine"):
+        q_learning(sessions=2, engine="cython")
+    assert q_learning(sessions=2, **QUICK).converged.all()  # type: ignore[arg-type]
 
 
 def test_sessions_that_did_not_converge_are_said() -> None:

@@ -65,12 +65,15 @@ class Learners:
     learning : Learning
     generators : list of Generator
         One a session.
+    compiled : bool
+        Advance by :mod:`.qcompiled`, to the same tables.
     """
 
     profits: FloatArray
     m: int
     learning: Learning
     generators: list[np.random.Generator]
+    compiled: bool = False
     period: int = 0
     state: IntArray = field(init=False)
     last_change: IntArray = field(init=False)
@@ -111,21 +114,42 @@ class Learners:
 
     def run(self) -> None:
         """Advance all by CHUNK periods."""
-        n, s, _, m = self._q.shape
+        s, n = len(self.generators), self._q.shape[0]
         draws = np.empty((s, CHUNK, n))
         for generator, own in zip(self.generators, draws, strict=True):
             generator.random(out=own)
         chance = np.exp(-self.learning.beta * np.arange(self.period, self.period + CHUNK))
+        advance = self._advance_compiled if self.compiled else self._advance
+        advance(draws, chance)
+        self.period += CHUNK
+
+    def _advance_compiled(self, draws: FloatArray, chance: FloatArray) -> None:
+        """Session by session: one table at a time fits into the fastest cache."""
+        from .qcompiled import kernel
+
+        n, s, k, _ = self._q.shape
+        kernel()(
+            self._q, self._greedy.reshape(n, s, k), self._value.reshape(n, s, k), self.state,
+            self.last_change, draws, chance, self.learning.alpha * self.profits,
+            self.learning.alpha, self.learning.delta, self.period,
+        )  # fmt: skip
+
+    def _explorations(
+        self, draws: FloatArray, chance: FloatArray
+    ) -> tuple[IntArray, IntArray, list[int]]:
+        """Positions and actions of those who explore, period by period, and where periods begin."""
+        s, m = len(self.generators), self._q.shape[3]
         session, when, firm = np.nonzero(draws < chance[:, None])
         what = explored(draws[session, when, firm], chance[when], m)
         # Into the order of periods; few explore for most of the time, and small types sort fast.
         order = np.argsort(when.astype(np.uint16), kind="stable")
         who, what = (firm * s + session)[order], what[order]
-        starts = np.searchsorted(when[order], np.arange(CHUNK + 1)).tolist()
-        self._advance(who, what, starts)
-        self.period += CHUNK
+        starts: list[int] = np.searchsorted(when[order], np.arange(CHUNK + 1)).tolist()
+        return who, what, starts
 
-    def _advance(self, who: IntArray, what: IntArray, starts: list[int]) -> None:
+    def _advance(self, draws: FloatArray, chance: FloatArray) -> None:
+        """All learners at once, period by period."""
+        who, what, starts = self._explorations(draws, chance)
         n, s, k, m = self._q.shape
         alpha, delta = self.learning.alpha, self.learning.delta
         q, table = self._q.reshape(-1), self._q.reshape(-1, m)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 
-from mlinstruments._core.arrays import check_count
-from mlinstruments._core.exceptions import InputError
+from mlinstruments._core.arrays import check_choice, check_count
+from mlinstruments._core.exceptions import InputError, MissingExtraError
 from mlinstruments._core.typing import FloatArray, IntArray
 
 from .market import Market
@@ -16,6 +17,7 @@ from .qresults import QLearningResults
 
 # Sessions whose tables fit into so many bytes run together.
 BATCH_BYTES = 2**28
+ENGINES = ("auto", "numpy", "numba")
 
 
 def price_grid(market: Market, n_prices: int = 15, spread: float = 0.1) -> FloatArray:
@@ -59,6 +61,7 @@ def q_learning(
     stable: int = 100_000,
     max_periods: int = 10_000_000,
     random_state: int = 0,
+    engine: str = "auto",
     progress: bool | None = None,
 ) -> QLearningResults:
     """Let Q-learning firms price against each other until their strategies stand still.
@@ -87,6 +90,10 @@ def q_learning(
     max_periods : int
         Sessions that have not converged by then are reported as such.
     random_state : int
+    engine : {"auto", "numpy", "numba"}
+        ``numpy`` advances all sessions together, ``numba`` one after the other in compiled code, to
+        the same results and several times faster once compiled (two seconds). ``auto`` takes numba
+        where it is installed.
     progress : bool, optional
         Show a progress bar; None shows it in a terminal.
 
@@ -98,6 +105,8 @@ def q_learning(
     ------
     InputError
         Where a parameter is out of range, or the tables of one session do not fit.
+    MissingExtraError
+        Where numba is asked for and is not installed.
 
     References
     ----------
@@ -118,6 +127,7 @@ def q_learning(
     check_count(max_periods, "max_periods", 1)
     learning = check_learning(alpha, beta, discount)
     check_count(n_prices, "n_prices", 2)
+    compiled = _compiled(engine)
     size = 8 * market.n_firms * n_prices ** (market.n_firms + 1)
     if size > BATCH_BYTES:
         raise InputError(
@@ -129,9 +139,12 @@ def q_learning(
     seeds = np.random.SeedSequence(random_state).spawn(sessions)
     batch = max(1, BATCH_BYTES // size)
     parts = [
-        _run(profits, n_prices, learning, seeds[k : k + batch], stable, max_periods, progress)
+        _run(
+            profits, n_prices, learning, seeds[k : k + batch], stable, max_periods, compiled,
+            progress,
+        )
         for k in range(0, sessions, batch)
-    ]
+    ]  # fmt: skip
     strategies, states, periods, converged = (
         np.concatenate(columns) for columns in zip(*parts, strict=True)
     )
@@ -151,6 +164,15 @@ def check_learning(alpha: float, beta: float, discount: float) -> Learning:
     return Learning(float(alpha), float(beta), float(discount))
 
 
+def _compiled(engine: str) -> bool:
+    """Whether to take compiled code."""
+    check_choice(engine, "engine", ENGINES)
+    there = find_spec("numba") is not None
+    if engine == "numba" and not there:
+        raise MissingExtraError("numba", "numba")
+    return there and engine != "numpy"
+
+
 def _run(
     profits: FloatArray,
     m: int,
@@ -158,6 +180,7 @@ def _run(
     seeds: list[Any],
     stable: int,
     max_periods: int,
+    compiled: bool,
     progress: bool | None,
 ) -> tuple[IntArray, IntArray, IntArray, IntArray]:
     """Strategies, last states, periods and convergence of some sessions."""
@@ -165,7 +188,8 @@ def _run(
 
     k, n = profits.shape
     s = len(seeds)
-    learners = Learners(profits, m, learning, [np.random.default_rng(seed) for seed in seeds])
+    generators = [np.random.default_rng(seed) for seed in seeds]
+    learners = Learners(profits, m, learning, generators, compiled)
     strategies = np.empty((s, n, k), dtype=np.int64)
     states, periods, converged = (np.zeros(s, dtype=np.int64) for _ in range(3))
     left = np.arange(s)
