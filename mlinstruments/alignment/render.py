@@ -2,8 +2,8 @@
 
 Every sentence that carries a number has one of a few forms, which :mod:`.verify` reads again:
 ``I A, other B: I get 34.``, ``I A: I get 34.``, ``34 + 45 = 079.`` (any sums and products),
-``A 079, B 071.``, ``A 7, B 7: same.``, ``A 9, B 1: A is more.`` and ``79 is the most.`` Numbers are
-exact decimals: nothing is rounded.
+``A 079, B 071.``, ``A 7, B 7: same.``, ``A 9, B 1: max(9, 1) = 9, A is more.`` and
+``79 is the most.`` Numbers are exact decimals: nothing is rounded.
 
 Two whole numbers are compared digit by digit, written with as many digits each. To say at once
 which of two numbers of several digits is larger is what small models fail at: tuned on "34 is more
@@ -86,13 +86,13 @@ def target(prompt: Prompt, kappa: float = 0.0, style: str = "short") -> str:
     My payoffs: A A 60, A B 10, B A 45, B B 40. The other: B.
     I A, other B: I get 10.
     I B, other B: I get 40.
-    A 10, B 40. A 1, B 4: B is more.
+    A 10, B 40. A 1, B 4: max(1, 4) = 4, B is more.
     Decision: B
     >>> print(target(prompt, kappa=0.5))
     My payoffs: A A 60, A B 10, B A 45, B B 40. The other: B.
     I A, other B: I get 10. I A, other A: I get 60. 10 + 60 = 070.
     I B, other B: I get 40. I B, other B: I get 40. 40 + 40 = 080.
-    A 070, B 080. A 0, B 0: same. A 7, B 8: B is more.
+    A 070, B 080. A 0, B 0: same. A 7, B 8: max(7, 8) = 8, B is more.
     Decision: B
     """
     check_choice(style, "style", STYLES)
@@ -153,7 +153,9 @@ def _comparison(options: Sequence[Option], least: int) -> str:
     for digits in zip(*written, strict=True):
         if digits[0] != digits[1]:
             more = labels[int(digits[1] > digits[0])]
-            said.append(f"{_side_by_side(labels, digits)}: {more} is more.")
+            one, other = digits
+            larger = f"max({one}, {other}) = {max(digits)}"
+            said.append(f"{_side_by_side(labels, digits)}: {larger}, {more} is more.")
             break
         if digits[0] != ".":
             said.append(f"{_side_by_side(labels, digits)}: same.")

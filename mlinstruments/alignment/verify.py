@@ -33,7 +33,7 @@ _LINE = re.compile(
     rf" (?P<alike>{_SUM})\. (?P<total>{_SUM})\.)?"
 )
 _READ = re.compile(r"My payoffs: (?P<cells>[^.]*(?:\.\d[^.]*)*)\.(?: The other: (?P<other>\S+)\.)?")
-_DIGITS = re.compile(r"(\S+) (\d), (\S+) (\d): (same|\S+ is more)")
+_DIGITS = re.compile(r"(\S+) (\d), (\S+) (\d): (same|max\(\d, \d\) = \d, \S+ is more)")
 _MOST = re.compile(rf"({_NUMBER}) is the most\.")
 
 
@@ -179,8 +179,8 @@ def _check_comparison(prompt: Prompt, restated: str, line: str, values: Sequence
     (a, b), truth = prompt.options, []
     for one, other in zip(*written, strict=True):
         if one != ".":
-            verdict = "same" if one == other else f"{a if one > other else b} is more"
-            truth.append((a, one, b, other, verdict))
+            larger = f"max({one}, {other}) = {max(one, other)}, {a if one > other else b} is more"
+            truth.append((a, one, b, other, "same" if one == other else larger))
         if one != other:
             break
     claims = [_DIGITS.fullmatch(claim) for claim in line.removesuffix(".").split(". ")]

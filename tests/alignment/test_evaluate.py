@@ -80,6 +80,9 @@ def test_a_perfect_maximiser_gets_the_kappas_that_explain_it(tmp_path: Path) -> 
     # The two intervals have no kappa in common.
     assert found.fits["economicus"].identification.intervals["kappa"][1] < low  # type: ignore[index]
     assert "every choice is a best one for kappa in" in str(found.summary)
+    assert "do not overlap" in found.tests.loc["kappa", "note"]
+    same = compare_tuned(found, found).loc["kappa", "note"]
+    assert f"from {low:.3g} to {high:.3g} explain both" in same
 
 
 def label_a(prompt: Prompt) -> str:

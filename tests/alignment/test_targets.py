@@ -85,23 +85,26 @@ def test_a_wrong_number_anywhere_is_found(kappa: float) -> None:
 @pytest.mark.parametrize(
     "said",
     [
-        "A 070, B 080. A 0, B 0: same. A 7, B 8: A is more.",  # the wrong one
-        "A 070, B 080. A 7, B 8: B is more.",  # a digit left out
+        "A 070, B 080. A 0, B 0: same. A 7, B 8: max(7, 8) = 8, A is more.",  # the wrong one
+        "A 070, B 080. A 7, B 8: max(7, 8) = 8, B is more.",  # a digit left out
         "A 070, B 080. A 0, B 0: same.",  # not to the end
         "A 070, B 080. A 0, B 0: same. A 7, B 8: same.",
-        "A 070, B 080. A 0, B 0: same. A 7, B 8: B is more. A 0, B 0: same.",
-        "A 070, B 080. B 0, A 0: same. B 8, A 7: B is more.",
-        "A 70, B 080. A 7, B 0: A is more.",  # digits of unlike value
-        "A 070, B 80. A 0, B 8: B is more.",
-        "A 70, B 90. A 7, B 9: B is more.",  # another number
+        "A 070, B 080. A 0, B 0: same. A 7, B 8: max(7, 8) = 8, B is more. A 0, B 0: same.",
+        "A 070, B 080. B 0, A 0: same. B 8, A 7: max(8, 7) = 8, B is more.",
+        "A 70, B 080. A 7, B 0: max(7, 0) = 7, A is more.",  # digits of unlike value
+        "A 070, B 80. A 0, B 8: max(0, 8) = 8, B is more.",
+        "A 70, B 90. A 7, B 9: max(7, 9) = 9, B is more.",  # another number
+        "A 070, B 080. A 0, B 0: same. A 7, B 8: max(7, 8) = 7, B is more.",
+        "A 070, B 080. A 0, B 0: same. A 7, B 8: max(7, 9) = 8, B is more.",
+        "A 070, B 080. A 0, B 0: same. A 7, B 8: B is more.",
         "A 070, B 080. 80 is the most.",  # two numbers are compared by digits
-        "A 070, B 080. A 0, B 0: same. A 7, B 8: B is more",
+        "A 070, B 080. A 0, B 0: same. A 7, B 8: max(7, 8) = 8, B is more",
     ],
 )
 def test_digits_that_do_not_follow_are_found(said: str) -> None:
     prompt = make_prompt(HUNT, 0, seen=0, reply="reasoned")
     good = target(prompt, 0.5)
-    right = "A 070, B 080. A 0, B 0: same. A 7, B 8: B is more."
+    right = "A 070, B 080. A 0, B 0: same. A 7, B 8: max(7, 8) = 8, B is more."
     assert right in good
     with pytest.raises(InputError, match="is wrong"):
         check_target(prompt, good.replace(right, said), 0.5)
@@ -127,7 +130,8 @@ def test_payoffs_attributed_to_the_wrong_option_are_found() -> None:
         check_target(prompt, swapped.replace("I C, other B", "I B, other B"))
     with pytest.raises(InputError, match="must go through A, B"):
         check_target(
-            prompt, "I B, other B: I get 40.\nA 10, B 40. A 1, B 4: B is more.\nDecision: B"
+            prompt,
+            "I B, other B: I get 40.\nA 10, B 40. A 1, B 4: max(1, 4) = 4, B is more.\nDecision: B",
         )
     with pytest.raises(InputError, match="nothing in it can be checked"):
         check_target(prompt, "It is about 40 points.\n" + good)
@@ -153,7 +157,7 @@ def test_targets_read_as_they_should() -> None:
         "My payoffs: A A 40, A B 45, B A 10, B B 60.",
         "I A: 0.25 × 45 + 0.75 × 40 = 41.25.",
         "I B: 0.25 × 60 + 0.75 × 10 = 22.5.",
-        "A 41.25, B 22.50. A 4, B 2: A is more.",
+        "A 41.25, B 22.50. A 4, B 2: max(4, 2) = 4, A is more.",
         "Decision: A",
     ]
     assert target(prompt, 0.5).splitlines()[2] == (

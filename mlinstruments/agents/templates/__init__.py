@@ -37,8 +37,8 @@ def renderings() -> tuple[str, ...]:
     Examples
     --------
     >>> from mlinstruments.agents import renderings
-    >>> renderings()
-    ('arrows', 'bullets', 'inverted', 'ledger', 'prose', 'sentences', 'table')
+    >>> print(*renderings())
+    arrows brief bullets flipped inverted ledger pairs prose sentences table
     """
     return _names("renderings")
 
