@@ -81,7 +81,7 @@ def pairs() -> list[tuple[Block, str]]:
 
 
 def test_the_output_shown_is_the_output(pairs: list[tuple[Block, str]]) -> None:
-    assert len(pairs) == 3
+    assert len(pairs) == 4
     for block, printed in pairs:
         assert skeleton(block.contents) == skeleton(printed)
         shown = [float(number) for number in NUMBER.findall(block.contents)]
