@@ -268,7 +268,7 @@ def _add_finetune(commands: Any) -> None:
     parser.add_argument("data", type=Path, help="a folder that dataset has written")
     parser.add_argument("folder", type=Path, help="of the run; the same one goes on after a stop")
     parser.add_argument("--model", help="a folder or GGUF file; the packaged model by default")
-    parser.add_argument("--steps", type=int, default=120)
+    parser.add_argument("--steps", type=int, default=150)
     parser.add_argument("--lr", type=float, default=1e-3, help="learning rate")
     parser.add_argument("--seed", type=int, default=0)
 

@@ -62,7 +62,7 @@ def finetune(
     folder: str | Path,
     model: str | Path | None = None,
     *,
-    steps: int = 100,
+    steps: int = 150,
     batch: int = 4,
     rank: int = 16,
     lr: float = 1e-3,
