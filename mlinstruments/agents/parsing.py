@@ -48,6 +48,19 @@ _THOUGHTS = re.compile(r"<think(?:ing)?>.*?(?:</think(?:ing)?>|\Z)", re.IGNORECA
 _PERCENT = re.compile(
     r"(?<![\w.])((?:(?<!\d)-)?\d{1,3}(?:[.,]\d+)?)\s*(%|percent\b|per\s+cent\b)?(?![\w])"
 )
+# Where a number not called percent is the answer, and is not only mentioned: first in the text,
+# alone on the last line, or behind words that announce it; with nothing behind it that it counts.
+_NUMBER = (
+    r"(?:(?:about|around|roughly|approximately|maybe|perhaps|probably)\s+)?-?\d{1,3}(?:[.,]\d+)?(?!\w)"
+    r"(?=[^\w\n]*(?:$|because\b|since\b|as\b)|[*\"')\]]*[.,;:!]\s)"
+)
+_ANSWERS = re.compile(
+    rf"\A\W*{_NUMBER}|^\W*{_NUMBER}\W*\Z"
+    r"|\b(?:is|be|say|rate|rate\s+(?:it|this|that)|give|give\s+(?:it|this)|choose|pick|guess|estimate"
+    r"|(?:answer|rating|score|number|scale|likelihood|chance|probability|percentage|response|reply)"
+    rf"\W*[:=])\W*{_NUMBER}",
+    re.IGNORECASE | re.MULTILINE,
+)
 
 
 @dataclass(frozen=True)
@@ -217,6 +230,9 @@ def parse_answer(text: str | None, prompt: Prompt) -> tuple[str, str | None]:
 def parse_percent(text: str | None) -> tuple[str, float | None]:
     """Status and probability of an answer that is a number from 0 to 100.
 
+    A number counts where it is called percent or stands where an answer does: first, alone on the
+    last line, or after words such as "my answer is". One that is only mentioned is ambiguous.
+
     Parameters
     ----------
     text : str or None
@@ -230,12 +246,15 @@ def parse_percent(text: str | None) -> tuple[str, float | None]:
     Examples
     --------
     >>> from mlinstruments.agents import parse_percent
-    >>> parse_percent("About 35%."), parse_percent("between 20 and 40"), parse_percent("350")
-    (('ok', 0.35), ('ambiguous', None), ('parse_error', None))
+    >>> parse_percent("About 35%."), parse_percent("I would say 35")
+    (('ok', 0.35), ('ok', 0.35))
+    >>> parse_percent("between 20 and 40"), parse_percent("if 10 people"), parse_percent("350")
+    (('ambiguous', None), ('ambiguous', None), ('parse_error', None))
     """
     if text is None:
         return "refusal", None
-    marked = [(match[1], match[2]) for match in _PERCENT.finditer(_THOUGHTS.sub("", text))]
+    said = _THOUGHTS.sub("", text)
+    marked = [(match[1], match[2]) for match in _PERCENT.finditer(said)]
     # Where some numbers are called percent, the others are something else.
     kept = [number for number, sign in marked if sign] or [number for number, _ in marked]
     values = {float(number.replace(",", ".")) for number in kept}
@@ -243,7 +262,9 @@ def parse_percent(text: str | None) -> tuple[str, float | None]:
     if len(values) > 1 or (not any(sign for _, sign in marked) and any(0 < v < 1 for v in values)):
         return "ambiguous", None
     if values and 0 <= (value := values.pop()) <= 100:
-        return "ok", value / 100
+        if any(sign for _, sign in marked) or _ANSWERS.search(said):
+            return "ok", value / 100
+        return ("refusal" if _REFUSAL.search(text) else "ambiguous"), None
     return ("refusal" if _REFUSAL.search(text) else "parse_error"), None
 
 

@@ -145,6 +145,13 @@ def test_answers_to_prompts_are_their_choices(node: int | None, order: int) -> N
         ("0.5", ("ambiguous", None)), ("20-40", ("ambiguous", None)), ("350", ("parse_error", None)),
         ("-5", ("parse_error", None)), ("half", ("parse_error", None)),
         ("I cannot say", ("refusal", None)),
+        ("I would say about 40.", ("ok", 0.4)), ("My rating: **40**", ("ok", 0.4)), ("40 because few would.", ("ok", 0.4)),
+        ("It depends.\n\n40", ("ok", 0.4)), ("40, I think", ("ok", 0.4)), ("Answer = 40", ("ok", 0.4)),
+        # Numbers that are mentioned, not answered.
+        ("100 people may die", ("ambiguous", None)), ("The 0 means definitely not", ("ambiguous", None)),
+        ("My payoffs: swerve -> 0, no sw", ("ambiguous", None)), ("My payoffs: car1: max(0, ", ("ambiguous", None)),
+        ("My payoffs: 0, car", ("ambiguous", None)), ("Saver: I get 10", ("ambiguous", None)),
+        ("it is 100 people", ("ambiguous", None)), ("I cannot weigh the lives of 5", ("refusal", None)),
     ],
 )  # fmt: skip
 def test_percentages(text: str, expected: tuple[str, float | None]) -> None:

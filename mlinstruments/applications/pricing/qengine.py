@@ -84,9 +84,8 @@ class Learners:
         first = first_values(self.profits, self.m, self.learning.delta)
         self._q = np.empty((n, s, k, self.m))
         self._q[:] = first[:, None, None, :]
-        table = self._q.reshape(-1, self.m)
-        self._greedy = table.argmax(axis=1)
-        self._value = table.max(axis=1)
+        self._greedy = np.repeat(first.argmax(axis=1), s * k)
+        self._value = np.repeat(first.max(axis=1), s * k)
         self.state = np.array([int(g.integers(k)) for g in self.generators])
         self.last_change = np.zeros(s, dtype=np.int64)
 
