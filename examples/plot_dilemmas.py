@@ -128,7 +128,11 @@ def main(quick: bool = False, local: bool = False, tuned: list[str] | None = Non
     plt.close(figure)
     print(f"\nPicture: {OUTPUT}/dilemmas.png")
     if local or tuned:
-        figure = draw_models(ask_models(tuned or [], OUTPUT / "dilemmas"))
+        answered = ask_models(tuned or [], OUTPUT / "dilemmas")
+        if not answered:
+            print("\nNo model gave enough numbers for a picture.")
+            return
+        figure = draw_models(answered)
         figure.savefig(OUTPUT / "dilemmas_local.png", dpi=150)
         plt.close(figure)
         print(f"\nPicture: {OUTPUT}/dilemmas_local.png")
