@@ -118,13 +118,28 @@ def local_pairings(market: Market, folder: Path) -> dict[tuple[str, str], Compet
     return runs
 
 
-def draw_local(runs: dict[tuple[str, str], Competition]) -> Any:
-    """Prices of every pair over 300 periods."""
+def draw_local(runs: dict[tuple[str, str], Competition], window: int = 20) -> Any:
+    """Prices of every pair over 300 periods, as dots, and their means over 20 periods."""
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(2, 3, figsize=(14, 7.2), layout="constrained", sharey=True)
-    for ax, ((one, other), run) in zip(axes.flat, runs.items(), strict=True):
-        plot_prices(run, session=0, ax=ax).set_title(f"{one} and {other}", fontsize="medium")
+    figure, axes = plt.subplots(
+        2, 3, figsize=(14, 7.2), layout="constrained", sharex=True, sharey=True
+    )
+    for ax, run in zip(axes.flat, runs.values(), strict=True):
+        for price in (run.market.nash().prices[0], run.market.monopoly().prices[0]):
+            ax.axhline(price, color="0.4", linewidth=0.8, linestyle=(0, (4, 3)))
+        paths = pd.DataFrame(run.prices[0])
+        means = paths.rolling(window, min_periods=1).mean()
+        for firm, colour in enumerate(("#0072B2", "#D55E00")):
+            style = ("-", (0, (5, 1.5)))[firm]
+            ax.plot(paths[firm], ".", color=colour, alpha=0.25, markersize=3, markeredgewidth=0)
+            ax.plot(means[firm], color=colour, linestyle=style, label=run.names[firm])
+        ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False)
+        ax.spines[["top", "right"]].set_visible(False)
+    for ax in axes[:, 0]:
+        ax.set_ylabel("price (dashed: Nash, monopoly)")
+    for ax in axes[1]:
+        ax.set_xlabel("period")
     return figure
 
 
