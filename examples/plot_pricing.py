@@ -118,28 +118,32 @@ def local_pairings(market: Market, folder: Path) -> dict[tuple[str, str], Compet
     return runs
 
 
-def draw_local(runs: dict[tuple[str, str], Competition], window: int = 20) -> Any:
-    """Prices of every pair over 300 periods, as dots, and their means over 20 periods."""
+def what_decides(runs: dict[tuple[str, str], Competition], name: str = "local model") -> None:
+    """Do letters decide, or the other's last price?"""
+    letters, pairs = [], []
+    for run in runs.values():
+        for row in run.rows:
+            if row["agent"] == name and row["period"] > 0:
+                letters.append(row["raw"])
+                before = run.prices[row["session"], row["period"] - 1, 1 - row["firm"]]
+                pairs.append((before, row["price"]))
+    shares = pd.Series(letters).value_counts(normalize=True).sort_index()
+    prices = pd.Series([own for _, own in pairs]).value_counts(normalize=True).sort_index()
+    print(f"\nWhat decides in {len(letters)} choices of the {name}\nLetters\n{shares.round(3)}")
+    print(f"Prices\n{prices.round(3)}")
+    print(f"Correlation with the other's last price: {np.corrcoef(np.transpose(pairs))[0, 1]:.3f}")
+
+
+def draw_local(runs: dict[tuple[str, str], Competition]) -> Any:
+    """Prices of every pair over 300 periods, and their means over 20."""
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(
         2, 3, figsize=(14, 7.2), layout="constrained", sharex=True, sharey=True
     )
     for ax, run in zip(axes.flat, runs.values(), strict=True):
-        for price in (run.market.nash().prices[0], run.market.monopoly().prices[0]):
-            ax.axhline(price, color="0.4", linewidth=0.8, linestyle=(0, (4, 3)))
-        paths = pd.DataFrame(run.prices[0])
-        means = paths.rolling(window, min_periods=1).mean()
-        for firm, colour in enumerate(("#0072B2", "#D55E00")):
-            style = ("-", (0, (5, 1.5)))[firm]
-            ax.plot(paths[firm], ".", color=colour, alpha=0.25, markersize=3, markeredgewidth=0)
-            ax.plot(means[firm], color=colour, linestyle=style, label=run.names[firm])
+        plot_prices(run, session=0, ax=ax, window=20)
         ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False)
-        ax.spines[["top", "right"]].set_visible(False)
-    for ax in axes[:, 0]:
-        ax.set_ylabel("price (dashed: Nash, monopoly)")
-    for ax in axes[1]:
-        ax.set_xlabel("period")
     return figure
 
 
@@ -197,7 +201,9 @@ def main(quick: bool = False, local: bool = False) -> None:
     plt.close(figure)
     print(f"\nPicture: {OUTPUT}/pricing.png")
     if local:
-        figure = draw_local(local_pairings(market, OUTPUT / "pricing"))
+        played = local_pairings(market, OUTPUT / "pricing")
+        what_decides(played)
+        figure = draw_local(played)
         figure.savefig(OUTPUT / "pricing_local.png", dpi=150)
         plt.close(figure)
         print(f"\nPicture: {OUTPUT}/pricing_local.png")

@@ -173,6 +173,8 @@ def _check_comparison(prompt: Prompt, restated: str, line: str, values: Sequence
         if Fraction(most[1]) != max(values) or (len(values) == 2 and min(values) >= 0):
             _fail(prompt, line, f"the numbers are {restated}, and two are compared by digits")
         return
+    if len(values) != 2:
+        _fail(prompt, line, "of more than two numbers the largest is named")
     written = [part.rpartition(" ")[2] for part in restated.split(", ")]
     if len({(len(text), text.find(".")) for text in written}) > 1:
         _fail(prompt, restated, "digits of unlike value would stand above each other")

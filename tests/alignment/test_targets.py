@@ -110,6 +110,16 @@ def test_digits_that_do_not_follow_are_found(said: str) -> None:
         check_target(prompt, good.replace(right, said), 0.5)
 
 
+def test_of_more_than_two_numbers_the_largest_is_named() -> None:
+    several = [p for p in prompts(each=1) if len(p.options) > 2 and untied(p, 0.5)]
+    assert several
+    good = target(several[0], 0.5)
+    claim = re.search(r"\S+ is the most\.", good)
+    assert claim is not None
+    with pytest.raises(InputError, match="the largest is named"):
+        check_target(several[0], good.replace(claim[0], "A 1, B 0: max(1, 0) = 1, A is more."), 0.5)
+
+
 def test_a_wrong_decision_is_found() -> None:
     for prompt in prompts(each=1):
         if untied(prompt, 0.5):

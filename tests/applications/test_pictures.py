@@ -58,8 +58,17 @@ def test_price_paths() -> None:
     lines = {line.get_label(): line.get_ydata() for line in one.lines}
     assert lines["logit"] == pytest.approx(run.prices[2, :, 0], rel=ROUNDING)
     assert {text.get_text() for text in one.texts} == {"Nash", "monopoly"}
+    path = run.prices[2, :, 0]
+    smooth = plot_prices(run, session=2, window=4)
+    lines = {line.get_label(): line.get_ydata() for line in smooth.lines}
+    means = [path[max(0, t - 3) : t + 1].mean() for t in range(len(path))]
+    assert lines["logit"] == pytest.approx(means, rel=ROUNDING)
+    dots = [line.get_ydata() for line in smooth.lines if line.get_marker() == "."]
+    assert dots[0] == pytest.approx(path, rel=ROUNDING)
     with pytest.raises(InputError, match="session must be 0 to 3"):
         plot_prices(run, session=4)
+    with pytest.raises(InputError, match="window"):
+        plot_prices(run, window=0)
 
 
 def test_gains_of_pairs() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from mlinstruments._core.arrays import check_count
 from mlinstruments._core.drawing import (
     BLUE,
     GREEN,
@@ -25,7 +26,9 @@ from .competition import Competition
 COLOURS = (BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY)
 
 
-def plot_prices(run: Competition, session: int | None = None, ax: Any = None) -> Any:
+def plot_prices(
+    run: Competition, session: int | None = None, ax: Any = None, window: int | None = None
+) -> Any:
     """Prices of every firm over time, between those of Nash and of the joint monopoly.
 
     Parameters
@@ -34,6 +37,8 @@ def plot_prices(run: Competition, session: int | None = None, ax: Any = None) ->
     session : int, optional
         Which one; by default the mean over all, with a band from the 10th to the 90th percentile.
     ax : matplotlib Axes, optional
+    window : int, optional
+        Draw means over so many last periods, and prices as dots: for firms whose prices jump.
 
     Returns
     -------
@@ -59,6 +64,8 @@ def plot_prices(run: Competition, session: int | None = None, ax: Any = None) ->
     sessions, periods, n = run.prices.shape
     if session is not None and session not in range(sessions):
         raise InputError(f"session must be 0 to {sessions - 1}; got {session!r}.")
+    if window is not None:
+        check_count(window, "window", 1)
     if ax is None:
         ax = pyplot().subplots(figsize=(6.5, 3.6), layout="constrained")[1]
     shown = run.prices if session is None else run.prices[[session]]
@@ -69,8 +76,12 @@ def plot_prices(run: Competition, session: int | None = None, ax: Any = None) ->
         if len(shown) > 1:
             low, high = np.quantile(shown[:, :, firm], (0.1, 0.9), axis=0)
             ax.fill_between(time, low, high, color=colour, alpha=0.15, linewidth=0)
+        path = shown[:, :, firm].mean(axis=0)
+        if window is not None:
+            ax.plot(time, path, ".", color=colour, alpha=0.25, markersize=3, markeredgewidth=0)
+            path = pd.Series(path).rolling(window, min_periods=1).mean().to_numpy()
         ax.plot(
-            time, shown[:, :, firm].mean(axis=0), color=colour, linewidth=1.4,
+            time, path, color=colour, linewidth=1.4,
             linestyle="-" if firm % 2 == 0 else (0, (5, 1.5)), label=run.names[firm],
         )  # fmt: skip
     ax.set_xlim(0, periods * 1.12)  # room for the words at the right
