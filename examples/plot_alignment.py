@@ -96,8 +96,10 @@ def tuned_model(utility: str, seed: int, place: Path, steps: int) -> tuple[Any, 
     result = finetune(data, run, steps=steps, batch=4, validate_every=50, seed=seed)
     print(f"{utility}: best after {result.best_step} steps, {result.seconds:.0f} s")
     print(result.history.dropna().to_string())
-    tuned = GreedyAgent(result.merged, name=f"{utility} tuned", guess=UTILITIES[utility])
-    # Of its own accord the base model hardly ever writes a label.
+    tuned = GreedyAgent(
+        result.merged, name=f"{utility} tuned", guess=UTILITIES[utility], precision="auto"
+    )
+    # Of its own accord the base model hardly ever writes a label. In bfloat16 labels may tie.
     return GreedyAgent(name="base", forced=True), tuned, data
 
 

@@ -108,11 +108,12 @@ def finetune_command(given: argparse.Namespace) -> None:
 def report_command(given: argparse.Namespace) -> None:
     """Measure a tuned model against its base on games, wordings and renderings left out."""
     from mlinstruments.alignment import GreedyAgent, evaluate
+    from mlinstruments.alignment.labels import utility_weight
 
     utility = _utility(given.utility)
     found = evaluate(
         GreedyAgent(given.base, name="base"),
-        GreedyAgent(given.tuned, name="tuned"),
+        GreedyAgent(given.tuned, name="tuned", guess=utility_weight(utility)),
         protocols_of(given),
         given.folder,
         utility=utility,

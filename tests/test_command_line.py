@@ -69,7 +69,8 @@ def test_dataset_writes_or_only_tells_the_cost(tmp_path, capsys):
 
 
 def test_report_is_the_evaluation_of_both_models(tmp_path, capsys, monkeypatch):
-    def stand_in(model, name):
+    def stand_in(model, name, guess=None):
+        assert guess == (0.0 if name == "tuned" else None)
         return economicus() if name == "tuned" else LogitAgent(0.0, name="base")
 
     monkeypatch.setattr(alignment, "GreedyAgent", stand_in)

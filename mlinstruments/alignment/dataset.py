@@ -111,8 +111,8 @@ def make_dataset(
     --------
     >>> from mlinstruments.alignment import make_dataset
     >>> data = make_dataset("moralis", n=8, n_valid=2)
-    >>> len(data.train), data.train[0].messages[-1]["content"].splitlines()[-1]
-    (8, 'Decision: K')
+    >>> len(data.train), data.train[0].messages[-1]["content"].splitlines()[-1][:9]
+    (8, 'Decision:')
     """
     kappa = utility_weight(utility)
     if folder is not None:

@@ -20,12 +20,14 @@ from mlinstruments.preferences import ChoiceData, PreferenceLogit, PreferenceRes
 from .encoding import read_chats
 from .evaluation import TESTED, Evaluation
 from .labels import best_choice, matrix_kind, utility_weight
+from .verify import reasons_hold
 
 # Wordings and renderings that are asked in every combination, by name.
 Cells = Mapping[str, tuple[Sequence[str], Sequence[str]]]
 # Answers of a log of which the mass on labels is measured, evenly spaced: a mean of as many has an
-# error of at most .15, and every one of them costs as much as an answer.
-MEASURED = 12
+# error of at most .2, and every one of them costs as much as an answer.
+MEASURED = 6
+KEY = ("protocol_id", "node", "template", "order")
 
 
 def evaluate(
@@ -113,7 +115,9 @@ def evaluate(
         )  # fmt: skip
         frame = pd.DataFrame(played.rows).assign(agent=agent.name, cell=cell)
         frame["seen"] = how.get("seen")
-        frames.append(_measured(frame, agent, protocols, how, shown))
+        known = {_key(p): p for p in make_prompts(protocols, **shown, **how)}
+        asked = [known[key] for key in zip(*(frame[name] for name in KEY), strict=True)]
+        frames.append(_measured(_reasoned(frame, asked, kappa), agent, asked))
     rows = pd.concat(frames, ignore_index=True)
     rows = rows.assign(**_judged(rows, {p.id: p for p in protocols}, kappa))
     fits = {name: _fit(rows[rows["agent"] == name]) for name in (base.name, tuned.name)}
@@ -177,20 +181,27 @@ def _slug(name: str) -> str:
     return re.sub(r"\W+", "_", name).strip("_") or "_"
 
 
-def _measured(
-    frame: pd.DataFrame, agent: Any, protocols: Sequence[Protocol], how: Any, shown: Any
-) -> pd.DataFrame:
+def _key(prompt: Prompt) -> tuple[Any, ...]:
+    return (prompt.protocol.id, prompt.node, prompt.template, prompt.order)
+
+
+def _reasoned(frame: pd.DataFrame, asked: Sequence[Prompt], kappa: float) -> pd.DataFrame:
+    """Whether reasons hold, where any were asked for and there is one best choice."""
+    held = [
+        float(reasons_hold(prompt, raw, kappa)) if prompt.reply == "reasoned" else np.nan
+        for prompt, raw in zip(asked, frame["raw"], strict=True)
+    ]
+    return frame.assign(reasons=held)
+
+
+def _measured(frame: pd.DataFrame, agent: Any, asked: Sequence[Prompt]) -> pd.DataFrame:
     """Probabilities of the labels where the decision is written, if the agent tells them."""
     measure = getattr(agent, "decision_probabilities", None)
     if measure is None:
         return frame.assign(mass=np.nan, first_probability=np.nan)
-    known: dict[tuple[Any, ...], Prompt] = {
-        (p.protocol.id, p.node, p.template, p.order): p
-        for p in make_prompts(protocols, **shown, **how)
-    }
-    some = frame.iloc[:: max(1, len(frame) // MEASURED)]
-    keys = zip(some["protocol_id"], some["node"], some["template"], some["order"], strict=True)
-    p = measure([known[key] for key in keys], some["raw"].tolist())
+    every = max(1, len(frame) // MEASURED)
+    some = frame.iloc[::every]
+    p = measure(asked[::every], some["raw"].tolist())
     mass = pd.Series(p.sum(axis=1), some.index)
     return frame.assign(mass=mass, first_probability=pd.Series(p[:, 0], some.index) / mass)
 
@@ -230,7 +241,7 @@ def _fit(rows: pd.DataFrame) -> PreferenceResults | None:
         protocol_id=rows["protocol_id"] + told,
         settings="",
         template=rows["cell"] + "/" + rows["template"],
-    ).drop(columns=["right", "best", "raw", "label", "place"])
+    ).drop(columns=["right", "best", "raw", "label", "place", "reasons"])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", AssumptionWarning)  # few clusters: the table says how many
         data = ChoiceData.from_frame(table, f"answers of {rows['agent'].iloc[0]}")

@@ -30,8 +30,9 @@ class Evaluation(Printed):
     rows : DataFrame
         One row an answer: agent, cell, kind of game, protocol, template, order, place of the label
         chosen, action, status, ``right`` (1 where it is the utility's choice; an answer that is no
-        choice is not; NaN where both actions are equally good), and where the agent tells them the
-        mass on labels and the share of the first in it, of some of the answers.
+        choice is not; NaN where both actions are equally good), ``reasons`` (1 where they are those
+        of a target, right in every number; NaN where none were asked for), and where the agent
+        tells them the mass on labels and the share of the first in it, of some of the answers.
     fits : dict of str to PreferenceResults or None
         kappa and lambda of each agent, clustered by protocol; None where no answer is a choice.
     tests : DataFrame
@@ -55,9 +56,10 @@ class Evaluation(Printed):
         Returns
         -------
         DataFrame
-            accuracy, std_error (clustered by protocol), action_rate (of the first action, C),
-            first_label (share of the label shown first), mass (mean probability on labels, NaN
-            where not known), answered (share that is a choice), answers, protocols.
+            accuracy, std_error (clustered by protocol), reasons (share with reasons that are right
+            in every number; a choice may be right by luck, they are not), action_rate (of the first
+            action, C), first_label (share of the label shown first), mass (mean probability on
+            labels, NaN where not known), answered (share that is a choice), answers, protocols.
         """
         columns = ["agent", *by]
         groups = list(self.rows.groupby(columns, sort=False))
@@ -83,10 +85,13 @@ class Evaluation(Printed):
         cells = self.accuracy()
         rows = [
             (*map(str, index), f"{line['accuracy']:.3f}", f"{line['std_error']:.3f}",
+             "-" if np.isnan(line["reasons"]) else f"{line['reasons']:.3f}",
              f"{line['action_rate']:.3f}", f"{line['answers']:.0f}")
             for index, line in cells.iterrows()
         ]  # fmt: skip
-        columns = ("Agent", "Cell", "Game", "Accuracy", "Std. Err.", "Action rate", "Answers")
+        columns = (
+            "Agent", "Cell", "Game", "Accuracy", "Std. Err.", "Reasons", "Action rate", "Answers",
+        )  # fmt: skip
         notes = [preference_words(name, self.fits[name]) for name in self.agents]
         notes += [equality_words(name, line) for name, line in self.tests.iterrows()]
         return Table("Base against tuned", tuple(facts), columns, tuple(rows), tuple(notes))
@@ -121,6 +126,7 @@ def _scores(frame: pd.DataFrame) -> dict[str, float]:
     return {
         "accuracy": mean,
         "std_error": error,
+        "reasons": float(judged["reasons"].mean()),
         "action_rate": float((ok["action"] == 1).mean()),
         "first_label": float((ok["place"] == 0).mean()),
         "mass": float(frame["mass"].mean()),

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from mlinstruments._core.arrays import check_choice, check_count
 from mlinstruments._core.exceptions import InputError
-from mlinstruments.agents.weights import checksum, load, model_folder
+from mlinstruments.agents.weights import PRECISIONS, checksum, load, low_precision, model_folder
 
 from .encoding import Encoded, encode, read_chats
 from .examples import MANIFEST
@@ -24,7 +24,6 @@ from .training import Quality, Schedule, Trainer, add_lora, quality, require
 SETTINGS, CHECKPOINT, TRL = "settings.json", "checkpoint.pt", "trl"
 RESULT, MERGED = "result.json", "merged"
 TRAINERS = ("loop", "trl")
-PRECISIONS = ("auto", "float32", "bfloat16")
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,7 +149,7 @@ def finetune(
     if trainer == "trl":
         require("trl", "datasets", extra="trl")
     source_model = model_folder(model)
-    low = _low(precision, device)
+    low = low_precision(precision, _device(device))
     settings = {
         "data": _digest(chats), "model": checksum(source_model), "steps": steps, "batch": batch,
         "rank": rank, "lr": lr, "warmup": warmup, "bfloat16": low, "validate_every": validate_every,
@@ -286,17 +285,6 @@ def _device(device: str | None) -> str:
     import torch
 
     return device or ("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def _low(precision: str, device: str | None) -> bool:
-    """Whether to multiply in bfloat16."""
-    import torch
-
-    if precision != "auto":
-        return precision == "bfloat16"
-    if _device(device).startswith("cuda"):
-        return bool(torch.cuda.is_bf16_supported())
-    return bool(torch.cpu._is_avx512_bf16_supported())
 
 
 # ---- bookkeeping --------------------------------------------------------------------------------

@@ -49,6 +49,8 @@ def html_report(found: Evaluation) -> str:
         "<h2>Accuracy</h2>",
         _picture(plot_accuracy(found).figure, "share of answers that are the utility's choice"),
         found.summary.as_html(),
+        "<p>Reasons: share of answers with reasons that are right in every number. A choice may be"
+        " right although what leads to it is not.</p>",
         "<h2>What decides: labels or payoffs</h2>",
         _frame(found.accuracy(())[["first_label", "mass", "answered"]]),
         "<p>first_label: share of choices that take the label shown first; .5 if labels do not"

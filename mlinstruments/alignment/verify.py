@@ -68,14 +68,16 @@ def check_target(prompt: Prompt, text: str, kappa: float = 0.0) -> None:
     _, choice = parse_answer(text, prompt)
     right = best_choices(prompt, weight)
     if choice is None or choice not in right or len(right) > 1:
-        _fail(prompt, text.splitlines()[-1], f"the utility chooses {' or '.join(sorted(right))}")
+        _fail(prompt, text[-60:], f"the utility chooses {' or '.join(sorted(right))}")
     *lines, decision = text.splitlines()
     if not lines:
         return
     if not lines[0].startswith(("I ", "My payoffs")) or lines[0].startswith("I choose"):
         _check_principle(prompt, lines.pop(0), weight)
-    if lines[0].startswith("My payoffs"):
+    if lines and lines[0].startswith("My payoffs"):
         _check_reading(prompt, lines.pop(0))
+    if not lines:
+        _fail(prompt, text, "nothing is compared")
     *options, comparison = lines
     labels = [_check_option(prompt, line, weight) for line in options]
     if tuple(labels) != prompt.options or decision != f"Decision: {prompt.label_of(choice)}":
@@ -84,6 +86,39 @@ def check_target(prompt: Prompt, text: str, kappa: float = 0.0) -> None:
     restated, _, compared = comparison.partition(". ")
     _check_restated(prompt, restated, values)
     _check_comparison(prompt, restated, compared, values)
+
+
+def reasons_hold(prompt: Prompt, text: str | None, kappa: float = 0.0) -> bool:
+    """Whether an answer gives a target's reasons, right in every number, and decides by them.
+
+    Parameters
+    ----------
+    prompt : Prompt
+    text : str or None
+    kappa : float
+
+    Returns
+    -------
+    bool
+        False where it gives none, or others.
+
+    Examples
+    --------
+    >>> from mlinstruments.agents import make_prompt
+    >>> from mlinstruments.alignment import target
+    >>> from mlinstruments.alignment.verify import reasons_hold
+    >>> from mlinstruments.games import Protocol
+    >>> prompt = make_prompt(Protocol("matrix", 45, 60, 40, 10, id="hunt"), 0, seen=0)
+    >>> reasons_hold(prompt, target(prompt)), reasons_hold(prompt, "Decision: B")
+    (True, False)
+    """
+    if text is None or "\n" not in text.strip():
+        return False
+    try:
+        check_target(prompt, text.strip(), kappa)
+    except InputError:
+        return False
+    return True
 
 
 def _fail(prompt: Prompt, claim: str, truth: str) -> NoReturn:
@@ -112,7 +147,7 @@ def _check_reading(prompt: Prompt, line: str) -> None:
         mine = sits.moves == "second"
         truth = _exact(getattr(prompt.protocol, pays[1 if mine else 0]))
         value = cells.pop(tuple(pair[::-1] if mine else pair), "none")
-        if value == "none" or Fraction(value) != truth:
+        if not re.fullmatch(_NUMBER, value) or Fraction(value) != truth:
             _fail(prompt, line, f"{' '.join(pair)} pays {float(truth):g}")
     seen = None if sits.after is None else first[sits.after]
     if cells or said["other"] != seen:

@@ -20,7 +20,7 @@ from mlinstruments.agents import (
     uniform,
 )
 from mlinstruments.agents.base import Prompt
-from mlinstruments.alignment import best_choice, compare_tuned, evaluate, make_dataset
+from mlinstruments.alignment import best_choice, compare_tuned, evaluate, make_dataset, target
 from mlinstruments.alignment.evaluation import Evaluation, clustered_mean
 from mlinstruments.games import Protocol, sample_protocols
 from tests.tolerances import ROUNDING
@@ -111,6 +111,24 @@ def test_what_is_no_choice_is_not_right(tmp_path: Path) -> None:
     assert table.loc[("silent", "held out"), "accuracy"] == 0
     assert table.loc[("silent", "held out"), "answered"] == 0
     assert table.loc[("silent", "training"), "accuracy"] == 0.5
+
+
+def test_reasons_are_right_only_where_every_number_is(tmp_path: Path) -> None:
+    def misread(prompt: Prompt) -> str:
+        """A payoff copied wrong and never used: the decision is right by luck."""
+        return target(prompt, 0.5).replace("My payoffs: A A ", "My payoffs: A A 1")
+
+    right = ScriptedAgent(lambda prompt: target(prompt, 0.5), name="right")
+    found = compared(tmp_path / "1", ScriptedAgent(misread, name="misread"), right)
+    table = found.accuracy(())
+    assert (table["accuracy"] == 1).all()
+    assert table["reasons"].to_dict() == {"right": 1, "misread": 0}
+    rows = [line.split() for line in str(found.summary).splitlines() if line.startswith("right ")]
+    assert {tuple(row[-5:-2]) for row in rows} == {("1.000", "0.000", "1.000")}
+    bare = compared(tmp_path / "2", ScriptedAgent(label_a, name="first"), right, base_reply="label")
+    assert np.isnan(bare.accuracy(()).loc["first", "reasons"])
+    unasked = compared(tmp_path / "3", ScriptedAgent(label_a, name="first"), right)
+    assert unasked.accuracy(()).loc["first", "reasons"] == 0
 
 
 def test_an_agent_that_never_chooses_has_no_preferences(tmp_path: Path) -> None:

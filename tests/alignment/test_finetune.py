@@ -16,7 +16,8 @@ import pytest
 from mlinstruments._core.exceptions import InputError
 from mlinstruments.alignment import finetune, make_dataset
 from mlinstruments.alignment.encoding import encode, read_chats, tensors
-from mlinstruments.alignment.training import Quality, Schedule
+from mlinstruments.alignment.finetune import load_model
+from mlinstruments.alignment.training import Quality, Schedule, Trainer, add_lora
 
 from .tiny import TEMPLATE, tiny_model, tiny_tokenizer
 
@@ -88,6 +89,38 @@ def test_batches_hold_whole_situations_and_every_one_before_any_again() -> None:
     assert rates[0] < rates[1] <= 1.0
     assert np.all(np.diff(rates[1:]) < 0)
     assert rates[-1] > 0.1
+
+
+def test_groups_side_by_side_have_the_gradient_of_the_whole_batch(data: Path, model: Path) -> None:
+    loaded, tokenizer = load_model(model, "cpu")
+    adapted = add_lora(loaded, 2, 0)
+    chats = read_chats(data / "train.jsonl")[:6]
+    chats[2][-1] = chats[3][-1] = {"role": "assistant", "content": "B"}  # groups of unequal weight
+    examples = [encode(tokenizer, chat) for chat in chats]
+    schedule = Schedule(groups=3, size=2, per_step=3, steps=1, warmup=1, lr=1e-2, seed=0)
+    trainer = Trainer(adapted, examples, schedule, tokenizer.eos_token_id, low=False)
+    with torch.no_grad():
+        for value in trainer.trained.values():  # those that begin at 0 would hide the others
+            value.add_(0.1)
+    ids, attention, labels = tensors(examples, tokenizer.eos_token_id, "cpu")
+    logits = adapted(input_ids=ids, attention_mask=attention).logits[:, :-1].flatten(0, 1)
+    whole = torch.nn.functional.cross_entropy(logits, labels[:, 1:].flatten(), ignore_index=-100)
+    expected = torch.autograd.grad(whole, list(trainer.trained.values()))
+    cores, found = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            assert trainer._differentiate(examples) == pytest.approx(
+                float(whole.detach()), rel=1e-5
+            )
+            assert torch.get_num_threads() == threads
+            found.append([value.grad.clone() for value in trainer.trained.values()])
+    finally:
+        torch.set_num_threads(cores)
+    for one, two, grad in zip(*found, expected, strict=True):
+        assert torch.equal(one, two)
+        torch.testing.assert_close(one, grad, rtol=1e-3, atol=1e-6)
+    assert max(float(grad.abs().max()) for grad in expected) > 1e-3
 
 
 def test_loss_falls_and_the_tuned_model_is_what_was_trained(

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mlinstruments._core.exceptions import InputError
 from mlinstruments.agents import LocalAgent, Prompt, make_prompt
 from mlinstruments.alignment import GreedyAgent, finetune, make_dataset, target
 from mlinstruments.alignment.greedy import _prompt_tokens
@@ -49,6 +50,17 @@ def test_guessing_and_batches_change_nothing(tuned: Path) -> None:
             assert texts(GreedyAgent(tuned, guess=guess, batch=batch, max_tokens=40)) == alone
 
 
+def test_bfloat16_is_the_same_model_to_fewer_digits(tuned: Path) -> None:
+    exact, low = GreedyAgent(tuned), GreedyAgent(tuned, precision="bfloat16")
+    written = ["Decision: A"] * len(PROMPTS)
+    p = [agent.decision_probabilities(PROMPTS, written) for agent in (exact, low)]
+    assert 0 < np.abs(p[0] - p[1]).max() < 0.05
+    assert [a.settings["dtype"] for a in (exact, low)] == ["float32", "bfloat16"]
+    assert low._loaded[0].dtype == torch.bfloat16
+    with pytest.raises(InputError, match="precision"):
+        GreedyAgent(tuned, precision="float16")
+
+
 @pytest.mark.parametrize("wrong_at", [0, 1, 5, 39, None])
 def test_a_guess_wrong_somewhere_changes_nothing(
     tuned: Path, wrong_at: int | None, monkeypatch: pytest.MonkeyPatch
@@ -86,6 +98,25 @@ def test_a_model_that_writes_the_guess_is_not_asked_to_generate(
     )
     monkeypatch.setattr(agent._loaded[0], "generate", None)
     assert texts(agent) == [target(prompt) for prompt in PROMPTS]
+
+
+def test_what_differs_from_guesses_in_several_batches_is_generated_together(
+    tuned: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent = GreedyAgent(tuned, batch=3, max_tokens=40)
+    model, tokenizer = agent._loaded
+    alone = texts(agent)
+    own = {p.hash: tokenizer(t)["input_ids"] for p, t in zip(PROMPTS, alone, strict=True)}
+    for prompt in (PROMPTS[0], PROMPTS[7]):
+        own[prompt.hash][5] = (own[prompt.hash][5] + 1) % 100
+    monkeypatch.setattr(GreedyAgent, "_guess", lambda self, prompt: own[prompt.hash])
+    calls = []
+    generate = model.generate
+    monkeypatch.setattr(
+        model, "generate", lambda ids, **k: calls.append(len(ids)) or generate(ids, **k)
+    )
+    assert texts(agent) == alone
+    assert calls == [2]
 
 
 def test_a_forced_agent_takes_the_most_probable_label(tuned: Path) -> None:

@@ -13,7 +13,7 @@ from mlinstruments.agents import belief_prompt, label_sets, make_prompt, renderi
 from mlinstruments.agents.base import Prompt
 from mlinstruments.alignment import best_choice, target
 from mlinstruments.alignment.render import STYLES, number
-from mlinstruments.alignment.verify import check_target, expected
+from mlinstruments.alignment.verify import check_target, expected, reasons_hold
 from mlinstruments.games import GAMES, Protocol, sample_protocols
 from mlinstruments.games.payoffs import payoff
 
@@ -118,6 +118,43 @@ def test_of_more_than_two_numbers_the_largest_is_named() -> None:
     assert claim is not None
     with pytest.raises(InputError, match="the largest is named"):
         check_target(several[0], good.replace(claim[0], "A 1, B 0: max(1, 0) = 1, A is more."), 0.5)
+
+
+@pytest.mark.parametrize("kappa", [0.0, 0.5, 0.3])
+def test_whatever_a_model_writes_is_judged(kappa: float) -> None:
+    rng, judged = np.random.default_rng(11), 0
+    for prompt in prompts(seed=2, each=2):
+        if not untied(prompt, kappa):
+            continue
+        text = target(prompt, kappa, "full")
+        assert reasons_hold(prompt, text + "\n", kappa)
+        lines = text.split("\n")
+        for _ in range(60):
+            place, kept = int(rng.integers(len(text))), int(rng.integers(len(lines)))
+            said = {
+                "lost": text[:place] + text[place + 1 :],
+                "twice": text[:place] + text[place] + text[place:],
+                "changed": text[:place] + str(rng.choice(list("019 .,:=AB\n"))) + text[place + 1 :],
+                "cut": text[:place],
+                "line lost": "\n".join(lines[:kept] + lines[kept + 1 :]),
+                "lines only": "\n".join(lines[kept:]),
+            }
+            for how, other in said.items():
+                held = reasons_hold(prompt, other, kappa)  # raises nothing, whatever it reads
+                if re.findall(r"[\d.]+", other) != re.findall(r"[\d.]+", text) and how in (
+                    "lost", "twice", "changed", "cut",
+                ):  # fmt: skip
+                    assert not held or same_numbers(other, text), (how, other)
+                judged += 1
+    for nothing in (None, "", " ", "\n", "Decision: A", "I choose.\nDecision: A"):
+        assert not reasons_hold(prompts()[0], nothing, kappa)
+    assert judged > 2000
+
+
+def same_numbers(one: str, other: str) -> bool:
+    """Whether two texts hold numbers of one value, such as 7 and 07."""
+    values = [[float(n) for n in re.findall(r"\d+(?:\.\d+)?", text)] for text in (one, other)]
+    return values[0] == values[1]
 
 
 def test_a_wrong_decision_is_found() -> None:
