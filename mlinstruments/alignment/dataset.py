@@ -18,11 +18,22 @@ from mlinstruments.games.protocols import GAMES, Protocol, default_grid
 from .examples import Dataset, Example, balance_of, check_empty
 from .labels import MATRIX_KINDS, utility_weight
 from .render import STYLES, decision, label_of, target
-from .sampling import Drawn, Space, affine_key, draw_pairs, utilities_disagree
+from .sampling import (
+    CLOSE,
+    Drawn,
+    Space,
+    affine_key,
+    draw_pairs,
+    is_close,
+    utilities_disagree,
+)
 from .verify import check_target
 
 # Kept for evaluation: never in training unless named.
-HELD_OUT = {"wordings": ("question_first", "terse"), "renderings": ("prose",)}
+HELD_OUT = {
+    "wordings": ("card", "question_first", "terse"),
+    "renderings": ("narrative", "prose"),
+}
 HELD_OUT_KINDS = ("prisoner's dilemma", "stag hunt")
 
 
@@ -48,6 +59,7 @@ def make_dataset(
     step: int = 5,
     margin: float = 0.03,
     disagree: float | None = 0.5,
+    close: float | None = 0.3,
     random_state: int = 0,
 ) -> Dataset:
     """Examples of what a utility chooses and why, ready for fine-tuning.
@@ -91,6 +103,11 @@ def make_dataset(
         Share of situations in which homo economicus and homo moralis choose differently, as near as
         the games allow; None takes them as they come, which teaches a model to choose by the own
         payoff, the simpler rule, wherever the two agree often. The manifest has the share there is.
+    close : float or None
+        Share of close calls, in which the best choice is better by at most a tenth of the payoff
+        range, as near as the games allow; None takes them as they come, which is too seldom for a
+        model to learn to compare numbers that begin with the same digit. A ``margin`` above a tenth
+        leaves none.
     random_state : int
 
     Returns
@@ -119,7 +136,7 @@ def make_dataset(
         check_empty(folder)
     space = _space(
         games, unit, style, wordings, renderings, labels, valid_wordings, beliefs, seen,
-        kinds_left_out, (low, high, step), margin, disagree,
+        kinds_left_out, (low, high, step), margin, disagree, close,
     )  # fmt: skip
     for count, name in ((n, "n"), (n_valid, "n_valid")):
         if check_count(count, name, 2) % 2:
@@ -138,6 +155,7 @@ def make_dataset(
         "counts": {"train": len(train), "valid": len(valid)},
         "dropped": dict(use.dropped),
         "disagree_share": float(np.mean([e.disagree for e in train])),
+        "close_share": float(np.mean([e.close for e in train])),
         "balance": {
             " ".join(map(str, k)): int(v) for k, v in balance_of(train)["examples"].items()
         },
@@ -153,7 +171,7 @@ def _space(
     games: Sequence[str], unit: str, style: str, words: Sequence[str] | None,
     payoffs: Sequence[str] | None, labels: Sequence[str], valid: Sequence[str],
     beliefs: Sequence[float], seen: bool, kinds: Sequence[str], grid: tuple[int, int, int],
-    margin: float, disagree: float | None,
+    margin: float, disagree: float | None, close: float | None,
 ) -> Space:  # fmt: skip
     check_choice(unit, "unit", ("node", "strategy"))
     check_choice(style, "style", STYLES)
@@ -185,11 +203,15 @@ def _space(
         raise InputError(f"beliefs must be probabilities; got {beliefs!r}.")
     if not 0 <= margin < 1:
         raise InputError(f"margin must be a share of the payoff range; got {margin!r}.")
-    if disagree is not None and not 0 <= disagree <= 1:
-        raise InputError(f"disagree must be a share of the situations; got {disagree!r}.")
+    for share, name in ((disagree, "disagree"), (close, "close")):
+        if share is not None and not 0 <= share <= 1:
+            raise InputError(f"{name} must be a share of the situations; got {share!r}.")
+    if margin > CLOSE:
+        close = None
     return Space(
         tuple(games), unit, tuple(words), tuple(payoffs), tuple(labels), tuple(beliefs), seen,
         *grid, margin, tuple(kinds), "label" if style == "action" else "reasoned", disagree,
+        close,
     )  # fmt: skip
 
 
@@ -198,9 +220,10 @@ def _examples(pairs: Any, kappa: float, style: str) -> tuple[Example, ...]:
     for prompt in (prompt for pair in pairs for prompt in pair):
         text = target(prompt, kappa, style)
         check_target(prompt, text, kappa)
-        choice = decision(prompt, label_of(prompt, kappa))
+        label = label_of(prompt, kappa)
         apart = utilities_disagree(prompt.protocol, prompt.belief or (), prompt.node)
-        made.append(Example(prompt, text, choice, apart))
+        close = is_close(label, prompt.node)
+        made.append(Example(prompt, text, decision(prompt, label), apart, close))
     return tuple(made)
 
 

@@ -33,12 +33,15 @@ class Example:
         What it decides, one of ``prompt.choices``.
     disagree : bool
         Whether homo economicus and homo moralis (kappa 1/2) choose differently.
+    close : bool
+        Whether the choice is better than the next by at most a tenth of the payoff range.
     """
 
     prompt: Prompt
     text: str
     choice: str
     disagree: bool
+    close: bool
 
     @property
     def messages(self) -> list[dict[str, str]]:
@@ -182,6 +185,7 @@ def balance_of(examples: Sequence[Example]) -> pd.DataFrame:
                 "wording": e.prompt.wording,
                 "rendering": e.prompt.rendering,
                 "utilities disagree": str(e.disagree),
+                "close call": str(e.close),
             }
         )
     frame = pd.DataFrame(rows)

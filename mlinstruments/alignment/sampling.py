@@ -18,10 +18,12 @@ from mlinstruments.agents import Prompt, make_prompt
 from mlinstruments.agents.scenes import SCENES
 from mlinstruments.games.protocols import Protocol, sample_protocols
 
-from .labels import UTILITIES, best_choice, matrix_kind
+from .labels import UTILITIES, Label, best_choice, matrix_kind
 
 # Draws for one example before the search is given up.
 ATTEMPTS = 2000
+# A close call: the best choice is better by at most this share of the payoff range.
+CLOSE = 0.1
 
 
 def affine_key(protocol: Protocol) -> str:
@@ -86,6 +88,8 @@ class Space:
     disagree : float or None
         Share of situations in which homo economicus and homo moralis (kappa 1/2) choose
         differently; None takes them as they come.
+    close : float or None
+        Share of close calls; None takes them as they come.
     """
 
     games: tuple[str, ...]
@@ -102,6 +106,7 @@ class Space:
     kinds_left_out: tuple[str, ...]
     reply: str
     disagree: float | None
+    close: float | None
 
     def cells(self) -> list[tuple[str, int | None]]:
         """Games and nodes asked about."""
@@ -143,6 +148,8 @@ def draw_pairs(
 ) -> Iterator[tuple[Prompt, Prompt]]:
     """Situations in both assignments of labels, balanced over games, nodes and best actions.
 
+    Either best action comes as often where the utilities disagree as where they agree.
+
     Parameters
     ----------
     space : Space
@@ -170,31 +177,57 @@ def draw_pairs(
     names = list(product(space.wordings, space.renderings, space.labels))
     # Every combination of templates once before any comes twice.
     shuffled = (names[i] for _ in cycle([0]) for i in rng.permutation(len(names)))
+    calls = rng.permutation(n)
     for number in range(n):
         game, node = cells[number % len(cells)]
-        wanted = str(number // len(cells) % 2) if node is not None else None
-        apart = None
-        if space.disagree is not None:  # spread evenly, whatever the share
-            apart = int((number + 1) * space.disagree) > int(number * space.disagree)
-        fits = _Wanted(node, wanted, apart, kappa)
+        turn, action = divmod(number // len(cells), 2)
+        wanted = str(action) if node is not None else None
+        # Half a step apart, the two actions add up to the share whatever the number of turns.
+        apart = _spread(turn, space.disagree, start=action / 2)
+        fits = _Wanted(node, wanted, apart, _spread(int(calls[number]), space.close), kappa)
         yield _draw_pair(space, game, fits, next(shuffled), rng, refused, use)
+
+
+def _spread(number: int, share: float | None, start: float = 0.0) -> bool | None:
+    """Whether a situation is one of a share of them, evenly spread; None where any will do."""
+    if share is None:
+        return None
+    return int((number + 1) * share + start) > int(number * share + start)
 
 
 @dataclass(frozen=True)
 class _Wanted:
-    """What is looked for: an action at a node, and whether the utilities choose differently."""
+    """What is looked for: an action at a node, whether the utilities differ, and by how much."""
 
     node: int | None
     action: str | None
     apart: bool | None
+    close: bool | None
     kappa: float
 
     def by(self, protocol: Protocol, y: tuple[float, ...]) -> bool:
         """Whether a situation is that."""
-        best = best_choice(protocol, y, self.kappa).choice(self.node)
-        if self.action not in (None, best):
+        label = best_choice(protocol, y, self.kappa)
+        if self.action not in (None, label.choice(self.node)):
+            return False
+        if self.close not in (None, is_close(label, self.node)):
             return False
         return self.apart is None or utilities_disagree(protocol, y, self.node) == self.apart
+
+
+def is_close(label: Label, node: int | None) -> bool:
+    """Whether the best choice is better than the next by at most ``CLOSE`` of the payoff range.
+
+    Parameters
+    ----------
+    label : Label
+    node : int or None
+
+    Returns
+    -------
+    bool
+    """
+    return label.margin(node) <= CLOSE
 
 
 def utilities_disagree(protocol: Protocol, y: tuple[float, ...], node: int | None) -> bool:
@@ -228,7 +261,7 @@ def _draw_pair(
             use.dropped[reason] += 1
             continue
         # In some games one action is always best: after many draws any will do.
-        if attempt < ATTEMPTS // 4 and not wanted.by(protocol, y):
+        if attempt < ATTEMPTS // 2 and not wanted.by(protocol, y):
             continue
         pair = tuple(
             make_prompt(

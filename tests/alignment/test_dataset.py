@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -148,6 +150,41 @@ def test_how_often_the_utilities_disagree_can_be_set(share: float) -> None:
     assert made.balance()["share"]["choice", "1"] == 0.5
 
 
+def test_either_choice_comes_as_often_where_the_utilities_disagree(moral: Dataset) -> None:
+    counts = Counter((e.choice, e.disagree) for e in moral.train)
+    assert counts == dict.fromkeys(product("01", (False, True)), 20)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_how_often_choices_are_close_can_be_set(share: float) -> None:
+    made = make_dataset("economicus", n=40, n_valid=2, close=share, random_state=2)
+    found = []
+    for e in made.train:
+        p, seen = e.prompt.protocol, e.prompt.seen
+        paid = (p.T, p.R) if seen else (p.P, p.S)
+        gap = abs(paid[0] - paid[1]) / (max(p.T, p.R, p.P, p.S) - min(p.T, p.R, p.P, p.S))
+        assert e.close == (gap <= 0.1)
+        found.append(e.close)
+    assert sum(found) == 40 * share
+    assert made.manifest["close_share"] == share
+    assert made.balance()["examples"]["close call"].get("True", 0) == 40 * share
+
+
+def test_a_margin_above_a_tenth_leaves_no_close_calls() -> None:
+    made = make_dataset("economicus", n=20, n_valid=2, margin=0.11)
+    assert made.manifest["close_share"] == 0.0
+    assert made.manifest["space"]["close"] is None  # not searched for in vain
+
+
+def test_close_calls_teach_to_compare_second_digits() -> None:
+    """Why there is such an option: numbers that begin with the same digit."""
+    alike = [
+        sum(": same." in e.text for e in make_dataset("economicus", n=120, n_valid=2, **how).train)
+        for how in ({"close": None}, {})
+    ]
+    assert alike[1] > 1.5 * alike[0] > 0
+
+
 def test_the_same_seed_gives_the_same_files(tmp_path: Path) -> None:
     for name in ("a", "b"):
         make_dataset("moralis", n=8, folder=tmp_path / name, n_valid=2, random_state=5)
@@ -218,7 +255,7 @@ def test_the_cost_counts_tokens_of_every_epoch(moral: Dataset) -> None:
      ({"n": 3}, "n must be even"), ({"n": 0}, "n must"), ({"n_valid": 1}, "n_valid"),
      ({"games": ("chess",)}, "games"), ({"games": "spd"}, "games must be a list"),
      ({"wordings": ("letter",)}, "both|that are not trained on"), ({"wordings": ()}, "wordings must be"),
-     ({"style": "long"}, "style"), ({"unit": "tree"}, "unit"), ({"margin": 1.0}, "margin"), ({"disagree": 2.0}, "disagree must"),
+     ({"style": "long"}, "style"), ({"unit": "tree"}, "unit"), ({"margin": 1.0}, "margin"), ({"disagree": 2.0}, "disagree must"), ({"close": -0.1}, "close must"),
      ({"beliefs": (1.5,)}, "beliefs must be probabilities"), ({"kinds_left_out": ("chess",)}, "kinds_left_out"),
      ({"utility": 1.5}, "kappa must be")],
 )  # fmt: skip
