@@ -58,6 +58,9 @@ CELLS = {
     "both others": (("terse", "question_first"), ("prose",)),
     "kept for last": (("card",), ("narrative",)),
 }
+# About ten minutes each: targets of homo moralis are twice as long.
+STEPS = {"economicus": 200, "moralis": 150}
+BATCH = 4
 
 # %%
 # What is asked
@@ -89,13 +92,14 @@ def stand_ins(utility: str) -> tuple[Any, Any]:
     return first, LogitAgent(0.15, kappa=kappa, name=f"noisy {utility}")
 
 
-def tuned_model(utility: str, seed: int, place: Path, steps: int) -> tuple[Any, Any, Path]:
-    """Data, tuning, and the two agents."""
+def tuned_model(utility: str, seed: int, place: Path, steps: int | None) -> tuple[Any, Any, Path]:
+    """Data, of which every example is seen once, tuning, and the two agents."""
+    steps = STEPS[utility] if steps is None else steps
     data, run = place / f"data_{utility}_{seed}", place / f"run_{utility}_{seed}"
     if not data.exists():
-        made = make_dataset(utility, n=600, folder=data, n_valid=20, random_state=seed)
+        made = make_dataset(utility, n=BATCH * steps, folder=data, n_valid=20, random_state=seed)
         print(made.balance().to_string(), "\n", made.cost())
-    result = finetune(data, run, steps=steps, batch=4, validate_every=50, seed=seed)
+    result = finetune(data, run, steps=steps, batch=BATCH, validate_every=50, seed=seed)
     print(f"{utility}: best after {result.best_step} steps, {result.seconds:.0f} s")
     print(result.history.dropna().to_string())
     tuned = GreedyAgent(
@@ -131,7 +135,7 @@ def draw(evaluations: dict[str, Evaluation], path: Path) -> None:
     plt.close(figure)
 
 
-def main(quick: bool = False, seed: int = 0, steps: int = 150, each: int = 5) -> None:
+def main(quick: bool = False, seed: int = 0, steps: int | None = None, each: int = 5) -> None:
     OUTPUT.mkdir(exist_ok=True)
     absent = [name for name in NEEDED if find_spec(name) is None]
     if quick or absent:
@@ -165,7 +169,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[2])
     parser.add_argument("--quick", action="store_true", help="built-in agents, no language model")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--steps", type=int, default=150)
+    parser.add_argument("--steps", type=int, help="of training")
     parser.add_argument("--each", type=int, default=5, help="games of each kind")
     given = parser.parse_args()
     main(quick=given.quick, seed=given.seed, steps=given.steps, each=given.each)

@@ -32,6 +32,7 @@ play(Slow(0.1), default_grid()[:6], 20, sys.argv[1])
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL on this system")
+@pytest.mark.slow
 def test_kill_and_resume(tmp_path: Path) -> None:
     whole, path = tmp_path / "whole.jsonl", tmp_path / "killed.jsonl"
     total = play(LogitAgent(0.1), default_grid()[:6], 20, whole).report.planned

@@ -67,6 +67,7 @@ def test_a_log_is_read_back_as_played(tmp_path: Path, unit: str, mode: str) -> N
     assert ("node" in rows[0]) == (unit == "node")
 
 
+@pytest.mark.slow
 def test_the_log_of_a_logit_agent_gives_its_parameters_back() -> None:
     truth = LogitAgent(0.1, **THETA)
     data = play(truth, GRID, 100, unit="strategy", wordings=("plain", "terse"), belief=0.5).data
@@ -78,6 +79,7 @@ def test_the_log_of_a_logit_agent_gives_its_parameters_back() -> None:
         assert fit.std_errors[name] < 0.25 * value
 
 
+@pytest.mark.slow
 def test_node_by_node_draws_give_them_back_as_well() -> None:
     data = play(LogitAgent(0.1, **THETA), GRID, 150, unit="node").data
     fit = PreferenceLogit(("kappa", "beta"), beliefs="uniform").fit(data)

@@ -34,7 +34,13 @@ GRID = {
     "public_goods": Protocol("public_goods", 97, 68, 44, 15, id="p"),
     "matrix": Protocol("matrix", 41, 15, 97, 68, id="m"),
 }
-EVERY = list(product(wordings(), renderings(), label_sets(), (0, 1)))
+# Every wording in every rendering; all labels in both orders take turns in each of either.
+TURNS = list(product(label_sets(), (0, 1)))
+EVERY = [
+    (wording, rendering, *TURNS[(5 * i + j) % len(TURNS)])
+    for i, wording in enumerate(wordings())
+    for j, rendering in enumerate(renderings())
+]
 FORBIDDEN = re.compile(
     r"cooperat|defect|dilemma|trust|betray|ultimatum|dictator|public good|prisoner|game|fair\b"
     r"|moral|ethic|selfish|altruis|generous|reciproc|opponent|partner|punish|reward|tempt|sucker"
@@ -71,7 +77,7 @@ def test_texts_are_neutral() -> None:
                 found = FORBIDDEN.search(sentence)
                 assert found is None, (name, key, found)
     for game in GRID:
-        for prompt in every(game)[::7]:
+        for prompt in every(game):
             assert FORBIDDEN.search(prompt.user) is None
 
 

@@ -129,7 +129,7 @@ def test_whatever_a_model_writes_is_judged(kappa: float) -> None:
         text = target(prompt, kappa, "full")
         assert reasons_hold(prompt, text + "\n", kappa)
         lines = text.split("\n")
-        for _ in range(60):
+        for _ in range(25):
             place, kept = int(rng.integers(len(text))), int(rng.integers(len(lines)))
             said = {
                 "lost": text[:place] + text[place + 1 :],

@@ -117,6 +117,7 @@ def test_limit_cycle_by_walking() -> None:
     assert found.cycle_length.tolist() == lengths
 
 
+@pytest.mark.slow
 def test_prices_above_nash_and_below_monopoly() -> None:
     found = q_learning(sessions=40, **QUICK)  # type: ignore[arg-type]
     prices = found.prices.mean(axis=1)

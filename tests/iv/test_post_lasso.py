@@ -197,6 +197,7 @@ def test_the_set_is_that_of_every_instrument_at_bonferronis_level():
     assert res.anderson_rubin(0.3).pvalue == pytest.approx(min(1, Q * least), rel=ROOT)
 
 
+@pytest.mark.slow
 def test_sup_score_keeps_its_size_with_more_instruments_than_rows():
     (y, X, D, W), _ = draw(q=120, n=100)
     data, rejected = IVData.from_arrays(y, X, D, W), 0

@@ -155,6 +155,7 @@ def test_there_is_none_without_more_instruments_than_treatments():
     assert f"(chi2(1), p = {res.overid.pvalue:.4f})" in str(res)
 
 
+@pytest.mark.slow
 def test_j_finds_an_invalid_instrument_and_keeps_its_size():
     rng = np.random.default_rng(0)
     rejected = {0.0: 0, 0.3: 0}

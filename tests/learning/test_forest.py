@@ -141,6 +141,7 @@ def test_repeats_are_other_forests():
     assert res.params["d1"] == np.median(res.splits["estimate"])
 
 
+@pytest.mark.slow
 def test_an_irrelevant_instrument_stays_uninformative_out_of_bag():
     """60 draws: the corrected test rejects at most 5%, 8 or more of them have probability 1e-2."""
     rejected, f = 0, []

@@ -199,6 +199,7 @@ def test_best_and_worst_players(sign: int, rate: float, regret: float) -> None:
     assert made["regret"].estimate == pytest.approx(regret, abs=ROUNDING)
 
 
+@pytest.mark.slow
 def test_a_random_agent_is_rarely_called_sensitive() -> None:
     """100 random logs at 5%. Few clusters push a clustered test a little over its level: to 8%."""
     rng = np.random.default_rng(0)

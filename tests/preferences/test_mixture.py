@@ -99,6 +99,7 @@ def test_recovers_types_and_shares(two_types):
     assert fit.posteriors.index.tolist() == list(range(200))
 
 
+@pytest.mark.slow
 def test_standard_errors_match_the_spread_of_estimates():
     found, errors = [], []
     sets = grid_sets(("kappa",))

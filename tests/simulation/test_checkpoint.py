@@ -107,6 +107,7 @@ report.draws.to_parquet(sys.stdout.buffer)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
+@pytest.mark.slow
 def test_a_killed_run_is_resumed_to_the_bit(tmp_path):
     script, folder = tmp_path / "run.py", tmp_path / "mc.parquet"
     script.write_text(SCRIPT)
@@ -238,6 +239,7 @@ def test_what_differs_is_described_differently(one, two):
     assert describe(one) != describe(two)
 
 
+@pytest.mark.slow
 def test_descriptions_do_not_change_from_run_to_run():
     things = (
         "[make(1), with_set, Plain(1), Plain(1).method, MLIV(), designs.nonlinear(5), object()]"

@@ -275,6 +275,7 @@ def test_robust_errors_that_ignore_groups_are_too_small():
     assert (grouped / naive) ** 2 == pytest.approx(1 + 0.3 * (500 / 20 - 1), rel=0.06)
 
 
+@pytest.mark.slow
 def test_panels_are_three_judges_drawn_at_random_within_circuits():
     sample = draw("appellate")
     counts, experience = sample.W[:, :4], sample.W[:, 4]

@@ -68,6 +68,7 @@ def test_ols_has_no_anderson_rubin_statistics(report):
     assert set(report.power([1.0]).query("estimator == 'OLS'")["test"]) == {"wald"}
 
 
+@pytest.mark.slow
 def test_power_is_that_of_the_tests_themselves(report):
     grid = [-1.0, 0.5, TRUTH, 1.5, 3.0]
     power = report.power(grid).set_index(["estimator", "test", "value"])
