@@ -101,7 +101,7 @@ def with_the_preset(quick: bool) -> list[Ratio]:
 
 def relative_error(data: Sample) -> float:
     """Error of the learned f(W) over that of plain LightGBM on the same D less its linear part."""
-    linear = data.X @ np.linalg.lstsq(data.X, data.D - data.oracle)[0]
+    linear = data.X @ np.linalg.lstsq(data.X, data.D - data.oracle, rcond=None)[0]
     theirs = plain(replace(data, D=data.D - linear), 100, {})
     ours = fit(data, "boosting").instrument
     return error(ours, data) / error(theirs, data)
@@ -110,7 +110,7 @@ def relative_error(data: Sample) -> float:
 def error(predicted: np.ndarray, data: Sample) -> float:
     """Root mean squared error for mu once the covariates are fitted to the rest."""
     gap = data.oracle - np.asarray(predicted).ravel()
-    return float(np.std(gap - data.X @ np.linalg.lstsq(data.X, gap)[0]))
+    return float(np.std(gap - data.X @ np.linalg.lstsq(data.X, gap, rcond=None)[0]))
 
 
 def own_parts(quick: bool) -> list[Ratio]:

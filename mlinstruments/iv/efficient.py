@@ -170,7 +170,7 @@ def pilot_residuals(problem: Problem, source: Source, sides: Parts) -> FloatArra
     z, D, y = np.split(both, [data.n_endog, 2 * data.n_endog], axis=1)
     slopes = [strength.slope(a, b) for a, b in zip(z.T, D.T, strict=True)]
     weak = not all(slope > 0 for slope in slopes) or np.linalg.cond(z.T @ D) > WORST_CONDITION
-    tau = np.linalg.lstsq(D, y)[0] if weak else np.linalg.solve(z.T @ D, z.T @ y)
+    tau = np.linalg.lstsq(D, y, rcond=None)[0] if weak else np.linalg.solve(z.T @ D, z.T @ y)
     u = np.zeros(data.nobs)
     u[rows] = ((y - D @ tau) / root)[:, 0]
     return u

@@ -155,7 +155,7 @@ def test_ill_conditioned_columns_go_back_to_the_rows():
     products = both.T @ both
     regressors, response = np.arange(10), np.array([10])
     assert condition(products[:10, :10]) > 1e6
-    from_gram = np.linalg.lstsq(products[:10, :10], products[:10, 10])[0]
+    from_gram = np.linalg.lstsq(products[:10, :10], products[:10, 10], rcond=None)[0]
     assert np.abs(from_gram - 1).max() > 1e-3  # the squared condition number shows
     found = least_squares_on(products, regressors, response, lambda: [both])
     # The columns' own condition number is 1e7: EPS times that, times the number of columns.
@@ -170,7 +170,7 @@ def test_well_conditioned_columns_are_solved_without_the_rows():
         raise AssertionError("not needed")
 
     found = least_squares_on(products, np.arange(4), np.array([4, 5]), rows)
-    expected = np.linalg.lstsq(standard[:, :4], standard[:, 4:])[0]
+    expected = np.linalg.lstsq(standard[:, :4], standard[:, 4:], rcond=None)[0]
     np.testing.assert_allclose(found, expected, atol=SOLVE)
 
 

@@ -26,7 +26,7 @@ WEIGHTS = RNG.uniform(0.2, 3, N)
 def explicit_residuals(values, regressors, weights):
     root = np.ones(N) if weights is None else np.sqrt(weights)
     scaled = values * (root if values.ndim == 1 else root[:, None])
-    return values - regressors @ np.linalg.lstsq(regressors * root[:, None], scaled)[0]
+    return values - regressors @ np.linalg.lstsq(regressors * root[:, None], scaled, rcond=None)[0]
 
 
 @pytest.fixture(params=[None, 7, N], ids=["one block", "many blocks", "just one block"])

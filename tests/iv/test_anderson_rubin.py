@@ -166,7 +166,7 @@ def least_statistic(moments, coordinate, value):
         return explicit_statistic(moments, point)
 
     angles = np.linspace(-np.pi / 2, np.pi / 2, 401)[1:-1]
-    centre = np.linalg.lstsq(moments.m_d, moments.m_y)[0][other]
+    centre = np.linalg.lstsq(moments.m_d, moments.m_y, rcond=None)[0][other]
     values = np.array([at(centre + np.tan(a)) for a in angles])
     best = np.inf
     from scipy.optimize import minimize_scalar
@@ -188,7 +188,7 @@ def test_projection_by_minimising_over_the_other_coefficient(seed, q, strength, 
     moments = Moments(*random_moments(seed, q, 2, strength))
     found = ar.projection(moments, coordinate, 0.95, "AR")
     critical = stats.chi2.ppf(0.95, q)
-    centre = np.linalg.lstsq(moments.m_d, moments.m_y)[0][coordinate]
+    centre = np.linalg.lstsq(moments.m_d, moments.m_y, rcond=None)[0][coordinate]
     for t in np.concatenate([centre + np.linspace(-6, 6, 13), [-50.0, 50.0]]):
         least = least_statistic(moments, coordinate, t)
         if abs(least - critical) > 1e-3 * critical:  # the search finds minima to 1e-3 at worst
@@ -203,7 +203,7 @@ def test_projections_hold_the_joint_set():
     rng = np.random.default_rng(0)
     moments = Moments(*random_moments(7, 3, 2, 5.0))
     sets = [ar.projection(moments, j, 0.95, "AR") for j in range(2)]
-    centre = np.linalg.lstsq(moments.m_d, moments.m_y)[0]
+    centre = np.linalg.lstsq(moments.m_d, moments.m_y, rcond=None)[0]
     critical, inside = stats.chi2.ppf(0.95, 3), 0
     for point in centre + rng.normal(size=(500, 2)):
         if explicit_statistic(moments, point) <= critical:

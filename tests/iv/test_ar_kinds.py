@@ -56,7 +56,7 @@ def test_orthogonal_statistic_is_that_of_a_first_stage_trained_at_the_null(value
     root = np.sqrt(w)[:, None]
 
     def clean(v):
-        return v - X.to_numpy() @ np.linalg.lstsq(X * root, v * root[:, 0])[0]
+        return v - X.to_numpy() @ np.linalg.lstsq(X * root, v * root[:, 0], rcond=None)[0]
 
     d, e = clean(D["d1"].to_numpy()), clean((y - value * D["d1"]).to_numpy())
     target = D["d1"] - e * (w @ (d * e)) / (w @ e**2)

@@ -107,7 +107,9 @@ def test_liml_minimises_the_variance_ratio():
 
     def ratio(tau):
         e = y - tau * D[:, 0]
-        before, after = (float(np.linalg.lstsq(r, e)[1][0]) for r in (X, np.hstack([X, Z])))
+        before, after = (
+            float(np.linalg.lstsq(r, e, rcond=None)[1][0]) for r in (X, np.hstack([X, Z]))
+        )
         return before / after
 
     tau = fit.params[-1]

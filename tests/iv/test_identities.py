@@ -383,7 +383,7 @@ def test_saturated_in_cells_the_first_stage_is_robinsons(weighted):
     slope = (mass * inside_x) @ inside_d / ((mass * inside_x) @ inside_x)
     f = mean(d - slope * x)
     root = np.sqrt(mass)
-    f = f - X @ np.linalg.lstsq(X.mul(root, axis=0), f * root)[0]
+    f = f - X @ np.linalg.lstsq(X.mul(root, axis=0), f * root, rcond=None)[0]
     data = IVData.from_arrays(y, X, D, court, weights if weighted else None)
     np.testing.assert_allclose(unsplit(data, OLS())[:, 0], f, atol=SOLVE)
 
@@ -588,6 +588,6 @@ def test_a_split_of_one_cell_trains_on_everything():
     np.testing.assert_array_equal(split.training(0)[0], np.arange(len(Y)))
     z = instrument(OLS(), 1)
     both = np.hstack([X, W])
-    expected = both @ np.linalg.lstsq(both, D)[0]
-    expected -= X @ np.linalg.lstsq(X, expected)[0]
+    expected = both @ np.linalg.lstsq(both, D, rcond=None)[0]
+    expected -= X @ np.linalg.lstsq(X, expected, rcond=None)[0]
     np.testing.assert_allclose(z, expected, atol=SOLVE)

@@ -26,7 +26,7 @@ def arrays(design):
 def regression(regressors, targets, w, others):
     """Weighted least squares on some rows; predictions of all."""
     root = np.sqrt(w[others])[:, None]
-    coefficients = np.linalg.lstsq(root * regressors[others], root * targets[others])[0]
+    coefficients = np.linalg.lstsq(root * regressors[others], root * targets[others], rcond=None)[0]
     return regressors @ coefficients
 
 

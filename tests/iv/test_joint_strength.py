@@ -55,7 +55,7 @@ def partialled(design, W, weights):
     root = np.ones(len(design.y)) if weights is None else np.sqrt(weights / weights.mean())
     X = root[:, None] * design.X.to_numpy()
     return [
-        v - X @ np.linalg.lstsq(X, v)[0]
+        v - X @ np.linalg.lstsq(X, v, rcond=None)[0]
         for v in (root[:, None] * W.to_numpy(), root[:, None] * design.D.to_numpy())
     ]
 
@@ -178,9 +178,9 @@ def test_classical_conditional_f_is_the_published_formula():
     design = DESIGNS[2]
     found, W, _, _ = fitted(design, "unadjusted", True, False)
     z, D = partialled(design, W, None)
-    fit = z @ np.linalg.lstsq(z, D)[0]
+    fit = z @ np.linalg.lstsq(z, D, rcond=None)[0]
     e = D[:, 0] - D[:, 1] * (fit[:, 1] @ D[:, 0]) / (fit[:, 1] @ D[:, 1])
-    explained = z @ np.linalg.lstsq(z, e)[0]
+    explained = z @ np.linalg.lstsq(z, e, rcond=None)[0]
     rest = e - explained
     expected = (explained @ explained / 4) / (rest @ rest / (200 - 2 - 5))
     assert found.joint.conditional_f["d1"] == pytest.approx(expected, rel=SOLVE)

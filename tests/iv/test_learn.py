@@ -92,7 +92,7 @@ def test_control_variate_by_hand():
     y, X, D, W = DESIGNS[1].data
     pilot = MLIV(FAST, n_folds=3).fit(y, X, D, W)
     e = (y - X @ pilot.params[["const", "x"]] - D["d1"] * pilot.params["d1"]).to_numpy()
-    e = e - X.to_numpy() @ np.linalg.lstsq(X, e)[0]
+    e = e - X.to_numpy() @ np.linalg.lstsq(X, e, rcond=None)[0]
     target = D["d1"] - e * (e @ D["d1"]) / (e @ e)
     found = MLIV(FAST, n_folds=3, control_variate=True).fit(y, X, D, W)
     trained = MLIV(FAST, n_folds=3).fit(y, X, target, W)

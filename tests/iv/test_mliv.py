@@ -216,7 +216,7 @@ def test_joint_statistic_of_three_is_the_sum_of_squares_of_moments(three, value,
         res = MLIV(FAST, n_folds=2, split_half=False).fit(y, X, D, W, **options)
     root = np.sqrt(design.weights / design.weights.mean())
     e = (y - D @ value) * root
-    e = e - (X.mul(root, axis=0)) @ np.linalg.lstsq(X.mul(root, axis=0), e)[0]
+    e = e - (X.mul(root, axis=0)) @ np.linalg.lstsq(X.mul(root, axis=0), e, rcond=None)[0]
     scores = res.instrument.mul(root * e, axis=0)
     total = scores.sum().to_numpy()
     labels = [design.firm, design.year, [design.firm, design.year]]

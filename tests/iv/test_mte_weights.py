@@ -69,7 +69,7 @@ def test_steps_are_means_of_the_weights_by_brute_force():
     z = p + 0.1 * w
     found = mte_weights(X, d, z, weights=weights, propensity=p)
     root = np.sqrt(weights)
-    left = z - X @ np.linalg.lstsq(X * root[:, None], z * root)[0]
+    left = z - X @ np.linalg.lstsq(X * root[:, None], z * root, rcond=None)[0]
     at = (np.arange(100_000) + 0.5) / 100_000
     order = np.argsort(p)
     above = np.append((weights * left)[order][::-1].cumsum()[::-1], 0.0)
@@ -87,7 +87,7 @@ def test_default_propensity_is_least_squares_within_bounds():
     _, X, d, w, p = roy(2_000, 4)
     found = mte_weights(X, d, 5 * w + 3 * p)
     both = np.column_stack([X, 5 * w + 3 * p])
-    expected = np.clip(both @ np.linalg.lstsq(both, d)[0], 0, 1)
+    expected = np.clip(both @ np.linalg.lstsq(both, d, rcond=None)[0], 0, 1)
     np.testing.assert_allclose(found.propensity, expected, atol=SOLVE)
     assert found.outside == np.mean((expected == 0) | (expected == 1))
 

@@ -60,7 +60,7 @@ def selection(d, X, W, weights, codes, c=1.1, gamma=None):
     """Which instruments the lasso keeps, by scikit-learn on columns divided by their loadings."""
     root = np.sqrt(weights / weights.mean())[:, None]
     Xr = root * X
-    Z, e = (v - Xr @ np.linalg.lstsq(Xr, v)[0] for v in (root * W, root[:, 0] * d))
+    Z, e = (v - Xr @ np.linalg.lstsq(Xr, v, rcond=None)[0] for v in (root * W, root[:, 0] * d))
     n, q = Z.shape
     gamma = 0.1 / np.log(n) if gamma is None else gamma
     penalty = 2 * c * np.sqrt(n) * stats.norm.ppf(1 - gamma / (2 * q))
@@ -69,7 +69,7 @@ def selection(d, X, W, weights, codes, c=1.1, gamma=None):
         psi = loadings(Z, e, codes)
         lasso = Lasso(penalty / (2 * n), fit_intercept=False, tol=1e-10, max_iter=100_000)
         now = np.flatnonzero(lasso.fit(Z / psi, target).coef_)
-        e = target - Z[:, now] @ np.linalg.lstsq(Z[:, now], target)[0]
+        e = target - Z[:, now] @ np.linalg.lstsq(Z[:, now], target, rcond=None)[0]
         if kept is not None and np.array_equal(kept, now):
             break
         kept = now
@@ -121,7 +121,7 @@ def test_two_treatments_have_an_instrument_each():
         chosen = selection(D[name].to_numpy(), X.to_numpy(), W.to_numpy(), np.ones(N), [])
         assert found.selected.index[found.selected[name]].tolist() == W.columns[chosen].tolist()
         regressors = X.join(W.iloc[:, chosen]).to_numpy()
-        z[name] = regressors @ np.linalg.lstsq(regressors, D[name])[0]
+        z[name] = regressors @ np.linalg.lstsq(regressors, D[name], rcond=None)[0]
     expected = IV2SLS(y, X, D, pd.DataFrame(z)).fit(cov_type="robust")
     np.testing.assert_allclose(found.params, expected.params, rtol=SOLVE)
     np.testing.assert_allclose(found.cov, expected.cov, rtol=SOLVE, atol=1e-10)

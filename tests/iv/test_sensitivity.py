@@ -248,7 +248,7 @@ def test_no_function_of_the_instruments_of_that_spread_shifts_further(learned):
     shifts = []
     for _ in range(50):
         h = np.sin(W @ rng.normal(size=3) * 3 + rng.normal()) + z * rng.normal()
-        h = h - X @ np.linalg.lstsq(X, h)[0]
+        h = h - X @ np.linalg.lstsq(X, h, rcond=None)[0]
         h *= 0.1 * bounds.spread.iloc[0] / h.std()
         shifts.append(abs(z @ h / (z @ d)))
     assert max(shifts) <= reach * (1 + SOLVE)
@@ -307,7 +307,7 @@ def test_table_and_print_hold_the_sets():
     assert "-0.2 to 0.4 (w1)" in text
     assert str(bounds.wald) in text
     assert str(bounds.ar) in text
-    residual = DESIGN.W["w1"] - DESIGN.X @ np.linalg.lstsq(DESIGN.X, DESIGN.W["w1"])[0]
+    residual = DESIGN.W["w1"] - DESIGN.X @ np.linalg.lstsq(DESIGN.X, DESIGN.W["w1"], rcond=None)[0]
     assert bounds.spread["w1"] == pytest.approx(np.sqrt((residual**2).mean()), rel=SOLVE)
 
 

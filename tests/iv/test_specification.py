@@ -59,9 +59,9 @@ def sargan(design, W):
     y, X, D, Z = (root * np.asarray(v).reshape(200, -1) for v in (*design.data[:3], W))
     both = np.hstack([X, Z])
     regressors = np.hstack([X, D])
-    fitted = both @ np.linalg.lstsq(both, regressors)[0]
-    e = y - regressors @ np.linalg.lstsq(fitted, y)[0]
-    explained = both @ np.linalg.lstsq(both, e)[0]
+    fitted = both @ np.linalg.lstsq(both, regressors, rcond=None)[0]
+    e = y - regressors @ np.linalg.lstsq(fitted, y, rcond=None)[0]
+    explained = both @ np.linalg.lstsq(both, e, rcond=None)[0]
     return 200 * float((explained**2).sum() / (e**2).sum())
 
 
@@ -113,14 +113,15 @@ def test_j_of_others_weights_by_their_residuals():
     y, X, D, W = design.data
     X = X.to_numpy()
     z, d, outcome = (
-        v - X @ np.linalg.lstsq(X, v)[0] for v in (W.to_numpy(), D["d1"].to_numpy(), y.to_numpy())
+        v - X @ np.linalg.lstsq(X, v, rcond=None)[0]
+        for v in (W.to_numpy(), D["d1"].to_numpy(), y.to_numpy())
     )
     for model in (LIML(), Fuller(), JIVE()):
         res = model.fit(*design.data)
         e = outcome - res.params["d1"] * d
         S = (z.T * e**2) @ z
         half = np.linalg.inv(np.linalg.cholesky(S))
-        rest = np.linalg.lstsq((half @ (z.T @ d))[:, None], half @ (z.T @ outcome))[1]
+        rest = np.linalg.lstsq((half @ (z.T @ d))[:, None], half @ (z.T @ outcome), rcond=None)[1]
         assert res.overid.statistic == pytest.approx(float(rest[0]), rel=SOLVE)
 
 
@@ -128,7 +129,9 @@ def test_two_ways_of_clustering_by_hand():
     design = DESIGNS[1]
     y, X, D, W = design.data
     res = TSLS().fit(y, X, D, W, clusters=design.clusters["two"])
-    z, d, outcome = (v - X @ np.linalg.lstsq(X, v)[0] for v in (W.to_numpy(), D["d1"], y))
+    z, d, outcome = (
+        v - X @ np.linalg.lstsq(X, v, rcond=None)[0] for v in (W.to_numpy(), D["d1"], y)
+    )
     scores = z * (outcome - res.params["d1"] * d).to_numpy()[:, None]
 
     def sums(codes):
@@ -216,7 +219,7 @@ def test_the_contrast_is_that_of_stacked_regressions(d, weighted, by):
 
     def out(v):
         v = root * v
-        return v - Xr @ np.linalg.lstsq(Xr, v)[0]
+        return v - Xr @ np.linalg.lstsq(Xr, v, rcond=None)[0]
 
     yr, Dr = out(y[:, None])[:, 0], out(D)
     pairs = [(out(z), yr - Dr @ t) for z, t in ((z1, params[:d]), (z2, params[d:]))]
@@ -234,7 +237,7 @@ def test_the_classical_contrast_is_hausmans():
     z = rng.normal(size=(n, 2))
     d = z @ [1.0, 0.5] + rng.normal(size=n)
     y = d + rng.normal(size=n)
-    fitted = z @ np.linalg.lstsq(z, d)[0]
+    fitted = z @ np.linalg.lstsq(z, d, rcond=None)[0]
     first, second = (float((v @ y) / (v @ d)) for v in (z[:, 0], fitted))
     e = y - second * d
     found = contrast(
@@ -286,7 +289,9 @@ def test_terms_are_squares_and_products():
         [X[:, 1] ** 2, X[:, 2] ** 2, X[:, 1] * X[:, 2], X[:, 1] * X[:, 3], X[:, 2] * X[:, 3]]
     )
     both = np.hstack([X, terms])
-    np.testing.assert_allclose(both @ np.linalg.lstsq(both, expected)[0], expected, atol=IDENTITY)
+    np.testing.assert_allclose(
+        both @ np.linalg.lstsq(both, expected, rcond=None)[0], expected, atol=IDENTITY
+    )
     assert curved_terms(X[:, :1]).shape == (60, 0)
     assert curved_terms(X[:, [0, 3]]).shape == (60, 0)
     many = np.column_stack([np.ones(200), rng.normal(size=(200, 12))])
@@ -303,7 +308,10 @@ def test_curvature_is_a_wald_test_of_the_terms(kind, debiased):
     first = first.fit(cov_type=kind, debiased=debiased, **words(kind, design))
     b, V = first.params[list(terms)], first.cov.loc[list(terms), list(terms)]
     X = X.to_numpy()
-    z, T = (v - X @ np.linalg.lstsq(X, v)[0] for v in (W[["w1"]].to_numpy(), terms.to_numpy()))
+    z, T = (
+        v - X @ np.linalg.lstsq(X, v, rcond=None)[0]
+        for v in (W[["w1"]].to_numpy(), terms.to_numpy())
+    )
     codes = (encode_labels(design.firm),) if kind == "clustered" else ()
     found = curvature(z, T, CovarianceSpec(kind, debiased, codes), 2)
     assert found.statistic == pytest.approx(b @ np.linalg.solve(V, b), rel=SOLVE)
@@ -316,7 +324,7 @@ def test_curvature_of_two_instruments_is_joint():
     X = np.column_stack([np.ones(400), x])
 
     def out(v):
-        return v - X @ np.linalg.lstsq(X, v)[0]
+        return v - X @ np.linalg.lstsq(X, v, rcond=None)[0]
 
     terms = out(curved_terms(X))
     bent = out(np.column_stack([x**2 + rng.normal(size=400), rng.normal(size=400)]))

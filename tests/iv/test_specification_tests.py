@@ -34,7 +34,7 @@ def stacked(design, z, weights, codes):
     w = np.ones(len(y)) if weights is None else weights
     root, d, p = np.sqrt(w)[:, None], D.shape[1], X.shape[1]
     both = np.hstack([X, W])
-    fitted = both @ np.linalg.lstsq(root * both, root * D)[0]
+    fitted = both @ np.linalg.lstsq(root * both, root * D, rcond=None)[0]
 
     def twice(a, b):
         return np.block([[a, np.zeros(b.shape)], [np.zeros(a.shape), b]])

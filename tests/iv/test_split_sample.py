@@ -32,7 +32,7 @@ def test_it_is_iv_in_one_half(d, weighted, clusters):
     )
     (train,), rows = split.training(0), split.held_out(0)
     both, root = X.join(W).to_numpy(), np.sqrt(weights[train])[:, None]
-    first = np.linalg.lstsq(root * both[train], root * D.to_numpy()[train])[0]
+    first = np.linalg.lstsq(root * both[train], root * D.to_numpy()[train], rcond=None)[0]
     half = design.taken(rows)
     inside = {"none": {"cov_type": "robust"}, "one": {"clusters": encode_labels(half.firm)}}
     inside["two"] = {"clusters": np.column_stack([*map(encode_labels, (half.firm, half.year))])}

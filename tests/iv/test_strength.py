@@ -50,7 +50,7 @@ def test_first_stage_numbers_are_those_of_the_learned_instrument():
     assert folds["rows"].sum() == 240
     k = 1
     rows = res.folds["repeat 0"] == k
-    rest = [v - X @ np.linalg.lstsq(X, v)[0] for v in (D["d1"],)]
+    rest = [v - X @ np.linalg.lstsq(X, v, rcond=None)[0] for v in (D["d1"],)]
     z, d = (v[rows] - v[rows].mean() for v in (res.instrument, rest[0]))
     own = folds.iloc[k]
     assert own["slope"] == pytest.approx((z @ d) / (z @ z), rel=SOLVE)

@@ -58,11 +58,11 @@ def test_more_rounds_come_closer():
 
 def test_backfitting_by_hand():
     tree = DecisionTreeRegressor(max_depth=2, random_state=0)
-    linear = X[TRAIN] @ np.linalg.lstsq(X[TRAIN], D[TRAIN])[0]
+    linear = X[TRAIN] @ np.linalg.lstsq(X[TRAIN], D[TRAIN], rcond=None)[0]
     for _ in range(3):
         model = clone(tree).fit(W[TRAIN], D[TRAIN] - linear)
         rest = D[TRAIN] - model.predict(W[TRAIN])
-        linear = X[TRAIN] @ np.linalg.lstsq(X[TRAIN], rest)[0]
+        linear = X[TRAIN] @ np.linalg.lstsq(X[TRAIN], rest, rcond=None)[0]
     found = predicted(SklearnLearner(tree, rounds=3))
     np.testing.assert_allclose(found, model.predict(W[OUT]), rtol=SOLVE)
 

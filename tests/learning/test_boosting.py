@@ -33,7 +33,7 @@ def fitted(learner, target=D, parts=(TRAIN,), weights=None, features=None, contr
 
 def annihilated(values, regressors, weights):
     root = np.sqrt(weights)
-    coefficients = np.linalg.lstsq(regressors * root[:, None], values * root)[0]
+    coefficients = np.linalg.lstsq(regressors * root[:, None], values * root, rcond=None)[0]
     return values - regressors @ coefficients
 
 

@@ -133,7 +133,9 @@ def test_recentring_subtracts_the_regression_on_covariates():
     for cell in range(3):
         out = split.held_out(cell)
         for i, rows in enumerate(split.training(cell)):
-            expected = (square - both @ np.linalg.lstsq(both[rows], square[rows])[0])[out, 0]
+            expected = (square - both @ np.linalg.lstsq(both[rows], square[rows], rcond=None)[0])[
+                out, 0
+            ]
             gap = found[0, 0, i, out] - expected
             np.testing.assert_allclose(gap, gap.mean(), atol=SOLVE * np.abs(square).max())
 

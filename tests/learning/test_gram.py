@@ -35,7 +35,7 @@ def explicit(rows, penalty, weights, target):
     both = np.hstack([STANDARD[rows], X[rows]]) * root[:, None]
     extra = np.hstack([np.sqrt(len(rows) * penalty) * np.eye(3), np.zeros((3, 2))])
     outcome = np.concatenate([target[rows] * root, np.zeros(3)])
-    return np.linalg.lstsq(np.vstack([both, extra]), outcome)[0][:3]
+    return np.linalg.lstsq(np.vstack([both, extra]), outcome, rcond=None)[0][:3]
 
 
 @pytest.mark.parametrize("weights", [None, WEIGHTS], ids=["plain", "weighted"])
@@ -57,7 +57,7 @@ def test_ols_is_least_squares_on_instruments_and_controls(weights, learner):
     root = np.ones(100) if weights is None else np.sqrt(weights[TRAIN])
     both = np.hstack([W[TRAIN], X[TRAIN]]) * root[:, None]
     for j, target in enumerate(TARGETS.T):
-        b = np.linalg.lstsq(both, target[TRAIN] * root)[0]
+        b = np.linalg.lstsq(both, target[TRAIN] * root, rcond=None)[0]
         expected = (W[OUT] - W.mean(axis=0)) @ b[:3]
         np.testing.assert_allclose(found.predictions[j, 0], expected, atol=SOLVE)
 
@@ -124,7 +124,7 @@ def test_the_penalty_is_that_of_least_error_between_halves():
             total = 0.0
             for mine, other in (halves, halves[::-1]):
                 gap = target[other] - STANDARD[other] @ explicit(mine, penalty, None, target)
-                rest = gap - X[other] @ np.linalg.lstsq(X[other], gap)[0]
+                rest = gap - X[other] @ np.linalg.lstsq(X[other], gap, rcond=None)[0]
                 total += float(rest @ rest)
             errors.append(total)
         assert found.tuning[j, 0] == PENALTIES[np.argmin(errors)]
@@ -164,7 +164,7 @@ def test_collinear_instruments_predict_as_independent_ones(seed):
         )  # fmt: skip
         # A part linear in the controls is not determined, and is partialled out in the end.
         gap = (found - expected)[:, 0].T
-        gap = gap - X[OUT] @ np.linalg.lstsq(X[OUT], gap)[0]
+        gap = gap - X[OUT] @ np.linalg.lstsq(X[OUT], gap, rcond=None)[0]
         np.testing.assert_allclose(gap, 0, atol=SOLVE)
 
 

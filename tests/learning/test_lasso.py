@@ -72,7 +72,7 @@ def test_a_given_penalty_is_that_of_scikit_learn(penalty, weights):
 def test_refitting_is_least_squares_on_what_was_selected(weights):
     left, outcome = training_rows(weights)
     chosen = np.flatnonzero(sklearn_lasso(left, outcome, 0.2))
-    b = np.linalg.lstsq(left[:, chosen], outcome)[0]
+    b = np.linalg.lstsq(left[:, chosen], outcome, rcond=None)[0]
     found = fitted(Lasso(0.2, post=True), weights=weights).predictions[0, 0]
     np.testing.assert_allclose(found, STANDARD[OUT][:, chosen] @ b, atol=SOLVE)
 
@@ -125,7 +125,7 @@ def test_the_plugin_fit_satisfies_its_own_conditions(clustered, weights):
     np.testing.assert_allclose(slopes[chosen], (bound * np.sign(b))[chosen], rtol=SOLVE)
     assert (np.abs(slopes) <= bound * (1 + SOLVE)).all()
     np.testing.assert_allclose(
-        post[chosen], np.linalg.lstsq(left[:, chosen], outcome)[0], rtol=SOLVE
+        post[chosen], np.linalg.lstsq(left[:, chosen], outcome, rcond=None)[0], rtol=SOLVE
     )
 
 
@@ -242,7 +242,7 @@ def test_refits_on_collinear_columns_are_of_least_norm():
     left = np.column_stack([column, column])
     y = RNG.normal(size=50)
     found = refit(left.T @ left, left.T @ y, np.array([0, 1]))
-    np.testing.assert_allclose(found, np.linalg.lstsq(left, y)[0], rtol=SOLVE)
+    np.testing.assert_allclose(found, np.linalg.lstsq(left, y, rcond=None)[0], rtol=SOLVE)
 
 
 def test_the_plugin_strength():

@@ -49,7 +49,7 @@ def test_least_squares_is_ujive():
     ujive = left[0] - left[1]
     np.testing.assert_allclose(leave_one_out(W, X, D, None, 0.0)[0], ujive, atol=SOLVE)
     res = MLIV(OLS(), n_folds="loo").fit(*DESIGN.data)
-    z = ujive - X @ np.linalg.lstsq(X, ujive)[0]
+    z = ujive - X @ np.linalg.lstsq(X, ujive, rcond=None)[0]
     np.testing.assert_allclose(res.instrument, z, atol=SOLVE)
     assert res.params["d1"] == pytest.approx((z @ Y) / (z @ D[:, 0]), rel=IDENTITY)
     assert "leave-one-out" in str(res)

@@ -19,7 +19,7 @@ W = RNG.uniform(-2, 3, (N, 3))
 def unspanned(target, dictionary):
     """Root mean square of what a constant and the dictionary leave of the target."""
     both = np.column_stack([np.ones(len(target)), dictionary])
-    rest = target - both @ np.linalg.lstsq(both, target)[0]
+    rest = target - both @ np.linalg.lstsq(both, target, rcond=None)[0]
     return float(np.sqrt((rest**2).mean()) / target.std())
 
 
