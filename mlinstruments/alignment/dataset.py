@@ -31,8 +31,8 @@ from .verify import check_target
 
 # Kept for evaluation: never in training unless named.
 HELD_OUT = {
-    "wordings": ("card", "question_first", "terse"),
-    "renderings": ("narrative", "prose"),
+    "wordings": ("card", "keys", "question_first", "terse"),
+    "renderings": ("narrative", "prose", "totals"),
 }
 HELD_OUT_KINDS = ("prisoner's dilemma", "stag hunt")
 

@@ -18,12 +18,21 @@ from mlinstruments._core.exceptions import InputError
 from mlinstruments.agents.weights import PRECISIONS, checksum, load, low_precision, model_folder
 
 from .encoding import Encoded, encode, read_chats
-from .examples import MANIFEST
-from .training import Quality, Schedule, Trainer, add_lora, quality, require
+from .examples import FILES, MANIFEST
+from .training import (
+    Quality,
+    Schedule,
+    Trainer,
+    add_lora,
+    quality,
+    require,
+    write_whole,
+)
 
 SETTINGS, CHECKPOINT, TRL = "settings.json", "checkpoint.pt", "trl"
 RESULT, MERGED = "result.json", "merged"
 TRAINERS = ("loop", "trl")
+COMPLETIONS = tuple(name for name in FILES if name.endswith(".completion.jsonl"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,6 +111,7 @@ def finetune(
     lr : float
         Highest learning rate: reached in ``warmup`` steps, then half a cosine down to a tenth.
     warmup : int
+        0 for none.
     precision : {"auto", "float32", "bfloat16"}
         Of matrix products; weights and gradients of adapters are float32 in any case. ``auto``:
         bfloat16 where the processor multiplies in it.
@@ -133,38 +143,42 @@ def finetune(
     ----------
     Hu et al. (2022), LoRA, arXiv:2106.09685.
     """
-    for value, name in (
-        (steps, "steps"), (batch, "batch"), (rank, "rank"), (validate_every, "validate_every"),
-        (patience, "patience"), (checkpoint_every, "checkpoint_every"),
-    ):  # fmt: skip
-        check_count(value, name, 1)
+    counts = {
+        "steps": steps, "batch": batch, "rank": rank, "validate_every": validate_every,
+        "patience": patience, "checkpoint_every": checkpoint_every,
+    }  # fmt: skip
+    counts = {name: check_count(value, name, 1) for name, value in counts.items()}
+    counts |= {"warmup": check_count(warmup, "warmup", 0), "seed": check_count(seed, "seed", 0)}
+    checkpoint_every = counts.pop("checkpoint_every")  # of which no number depends
     check_choice(precision, "precision", PRECISIONS)
     check_choice(trainer, "trainer", TRAINERS)
-    if not lr > 0:
+    if not 0 < lr < float("inf"):
         raise InputError(f"lr must be positive; got {lr!r}.")
     source, place = Path(data), Path(folder)
+    if place.exists() and not place.is_dir():
+        raise InputError(f"{place} is not a folder: name one that is, or that is to be made.")
     chats = {part: read_chats(source / f"{part}.jsonl") for part in ("train", "valid")}
-    group = _group(source, len(chats["train"]), batch)
+    group = _group(source, len(chats["train"]), counts["batch"])
     require("torch", "transformers", "peft")
     if trainer == "trl":
         require("trl", "datasets", extra="trl")
     source_model = model_folder(model)
     low = low_precision(precision, _device(device))
-    settings = {
-        "data": _digest(chats), "model": checksum(source_model), "steps": steps, "batch": batch,
-        "rank": rank, "lr": lr, "warmup": warmup, "bfloat16": low, "validate_every": validate_every,
-        "patience": patience, "seed": seed, "trainer": trainer,
+    settings = counts | {
+        "data": _digest(chats), "group": group, "model": checksum(source_model), "lr": float(lr),
+        "bfloat16": low, "trainer": trainer,
     }  # fmt: skip
     done = _finished(place, settings)
     if done is not None:
         return done
-    _begin(place, settings)
     loaded, tokenizer = load_model(source_model, device)
     examples = {p: [encode(tokenizer, chat) for chat in chats[p]] for p in chats}
+    _begin(place, settings)
     schedule = Schedule(
-        len(chats["train"]) // group, group, batch // group, steps, warmup, lr, seed
-    )
-    adapted = add_lora(loaded, rank, seed)
+        len(chats["train"]) // group, group, counts["batch"] // group, counts["steps"],
+        counts["warmup"], float(lr), counts["seed"],
+    )  # fmt: skip
+    adapted = add_lora(loaded, counts["rank"], counts["seed"])
     if trainer == "trl":
         from .with_trl import train_with_trl
 
@@ -181,7 +195,7 @@ def finetune(
         )
     save_merged(adapted, tokenizer, place / MERGED)
     kept = {key: notes[key] for key in ("history", "best_step", "seconds")} | {"settings": settings}
-    (place / RESULT).write_text(json.dumps(kept, indent=1), encoding="utf-8")
+    write_whole(place / RESULT, json.dumps(kept, indent=1).encode())
     # Last: a run that is killed before goes on from them.
     (place / CHECKPOINT).unlink(missing_ok=True)
     shutil.rmtree(place / TRL, ignore_errors=True)
@@ -292,10 +306,7 @@ def _device(device: str | None) -> str:
 
 def _group(source: Path, examples: int, batch: int) -> int:
     """How many examples stay together: those of one situation."""
-    path = source / MANIFEST
-    group = 1
-    if path.exists():
-        group = int(json.loads(path.read_text(encoding="utf-8")).get("group", 1))
+    group = int(_manifest(source).get("group", 1))
     if examples % group or batch % group:
         raise InputError(
             f"batch={batch} and the {examples} examples must be multiples of {group}: the label"
@@ -304,6 +315,32 @@ def _group(source: Path, examples: int, batch: int) -> int:
     if batch > examples:
         raise InputError(f"batch={batch} is more than the {examples} examples there are.")
     return group
+
+
+def _manifest(source: Path) -> dict[str, Any]:
+    """What is said of a data set that this package made, and still holds; nothing of others."""
+    path = source / MANIFEST
+    again = "make it again with make_dataset, in another folder."
+    if not path.exists():
+        if any((source / name).exists() for name in COMPLETIONS):
+            raise InputError(f"{source} holds a data set without {MANIFEST}, not whole: {again}")
+        return {}
+    try:
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        raise InputError(f"{path} is no JSON: {again}") from None
+    for name, known in found.get("sha256", {}).items():
+        if name not in COMPLETIONS and known != _file_sum(source / name):
+            raise InputError(
+                f"{source / name} is not the file that {MANIFEST} speaks of: {again} Or remove"
+                f" {MANIFEST} and the files {' and '.join(COMPLETIONS)}, if the order of examples"
+                " does not matter."
+            )
+    return found
+
+
+def _file_sum(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _digest(chats: dict[str, Any]) -> str:
@@ -321,9 +358,7 @@ def _begin(place: Path, settings: dict[str, Any]) -> None:
             )
         return
     place.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(settings, indent=1), encoding="utf-8")
-    part.replace(path)
+    write_whole(path, json.dumps(settings, indent=1).encode())
 
 
 def _finished(place: Path, settings: dict[str, Any]) -> FinetuneResult | None:
@@ -336,6 +371,11 @@ def _finished(place: Path, settings: dict[str, Any]) -> FinetuneResult | None:
         raise InputError(
             f"{place} holds a model tuned with other settings: choose another folder, or remove"
             " it yourself."
+        )
+    if not (place / MERGED / "config.json").exists():
+        raise InputError(
+            f"{place} holds the result of a run whose model, {MERGED}/, is gone: remove {RESULT} to"
+            " tune it again, or put the model back."
         )
     return _result(place, notes)
 

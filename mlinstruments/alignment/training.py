@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -13,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from mlinstruments._core.exceptions import MissingExtraError
+from mlinstruments._core.exceptions import InputError, MissingExtraError
 
 from .encoding import IGNORED, Encoded, tensors
 
@@ -223,9 +225,15 @@ class Trainer:
 
         with side_by_side(self.device) as each:
             found = each(part_of, parts)
+        loss = math.fsum(loss for loss, _ in found)
+        if not math.isfinite(loss):
+            raise InputError(
+                f"the loss is {loss}, so that nothing can be learned from here on: give a smaller"
+                f" lr than {self.schedule.lr:g}, or another model."
+            )
         for k, value in enumerate(values):
             value.grad = sum((grads[k] for _, grads in found[1:]), start=found[0][1][k])
-        return math.fsum(loss for loss, _ in found)
+        return loss
 
     def weights(self) -> dict[str, Any]:
         """A copy of the trained parameters."""
@@ -243,21 +251,42 @@ class Trainer:
         """Write a checkpoint whole or not at all."""
         import torch
 
-        part = path.with_suffix(".part")
         state = {
             "notes": notes,
             "weights": self.weights(),
             "optimiser": self.optimiser.state_dict(),
         }
-        torch.save(state, part)
-        os.replace(part, path)
+        content = io.BytesIO()
+        torch.save(state, content)
+        data = content.getvalue()
+        write_whole(path, hashlib.sha256(data).digest() + data)
 
     def load(self, path: Path) -> dict[str, Any]:
-        """Go back to a checkpoint; returns the notes kept with it."""
+        """Go back to a checkpoint; returns the notes kept with it.
+
+        Raises
+        ------
+        InputError
+            Where the file is not what was written.
+        """
         import torch
 
-        state = torch.load(path, weights_only=True)
+        data = path.read_bytes()
+        size = hashlib.sha256().digest_size
+        if hashlib.sha256(data[size:]).digest() != data[:size]:
+            raise InputError(f"{path} is damaged: remove it to begin the training again.")
+        state = torch.load(io.BytesIO(data[size:]), weights_only=True)
         self.load_weights(state["weights"])
         self.optimiser.load_state_dict(state["optimiser"])
         notes: dict[str, Any] = state["notes"]
         return notes
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all, whatever ends the process or the machine."""
+    part = path.with_name(path.name + ".part")
+    with open(part, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(part, path)
