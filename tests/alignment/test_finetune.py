@@ -189,16 +189,84 @@ def test_a_killed_run_goes_on_to_the_same_numbers(data: Path, model: Path, tmp_p
 def test_a_run_with_other_settings_is_not_gone_on_with(
     data: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    module = importlib.import_module("mlinstruments.alignment.finetune")
-    with monkeypatch.context() as patched:
-        patched.setattr(module, "save_merged", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-        with pytest.raises(KeyboardInterrupt):
-            finetune(data, tmp_path / "run", model, **FAST)
+    interrupted(data, model, tmp_path / "run", monkeypatch)
     for other in ({"seed": 1}, {"trainer": "loop", "lr": 2e-2}):
         with pytest.raises(InputError, match="a run with other settings, not finished"):
             finetune(data, tmp_path / "run", model, **FAST | other)
     done = finetune(data, tmp_path / "run", model, **FAST)
     assert len(done.history) == 6
+
+
+def interrupted(data: Path, model: Path, place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A run that was ended after its last checkpoint."""
+    module = importlib.import_module("mlinstruments.alignment.finetune")
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "save_merged", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            finetune(data, place, model, **FAST)
+    return place / "checkpoint.pt"
+
+
+@pytest.mark.parametrize("damage", ["bit", "half", "nothing"])
+def test_a_damaged_checkpoint_is_refused(
+    damage: str, data: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint = interrupted(data, model, tmp_path / "run", monkeypatch)
+    content = bytearray(checkpoint.read_bytes())
+    content[len(content) // 2] ^= 1
+    left = {"bit": content, "half": content[: len(content) // 2], "nothing": b""}
+    checkpoint.write_bytes(left[damage])
+    with pytest.raises(InputError, match=r"checkpoint.pt is damaged: remove it"):
+        finetune(data, tmp_path / "run", model, **FAST)
+    checkpoint.unlink()
+    assert len(finetune(data, tmp_path / "run", model, **FAST).history) == 6
+
+
+def test_a_model_with_another_template_is_another_model(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tiny_model(tmp_path / "model")
+    interrupted(data, model, tmp_path / "run", monkeypatch)
+    template = model / "chat_template.jinja"
+    template.write_text("{{ '' }}" + template.read_text())
+    with pytest.raises(InputError, match="a run with other settings"):
+        finetune(data, tmp_path / "run", model, **FAST)
+
+
+def test_data_sets_that_are_not_what_they_say_are_refused(model: Path, tmp_path: Path) -> None:
+    place = make_dataset("economicus", n=16, folder=tmp_path / "set", n_valid=4).write(
+        tmp_path / "copy"
+    )
+    train, manifest = place / "train.jsonl", place / "manifest.json"
+    known = train.read_text()
+    lines = known.splitlines(keepends=True)
+    train.write_text("".join([*lines[1:], lines[0]]))  # label orders of a situation stand apart
+    with pytest.raises(InputError, match=r"train.jsonl is not the file that manifest.json speaks"):
+        finetune(place, tmp_path / "run", model, **FAST)
+    train.write_text(known)
+    whole = manifest.read_text()
+    manifest.write_text(whole[: len(whole) // 2])
+    with pytest.raises(InputError, match=r"manifest.json is no JSON"):
+        finetune(place, tmp_path / "run", model, **FAST)
+    manifest.unlink()
+    with pytest.raises(InputError, match=r"without manifest.json, not whole"):
+        finetune(place, tmp_path / "run", model, **FAST)
+
+
+def test_a_result_whose_model_is_gone_is_no_result(data: Path, model: Path, tmp_path: Path) -> None:
+    import shutil
+
+    done = finetune(data, tmp_path / "run", model, **FAST)
+    shutil.rmtree(done.merged)
+    with pytest.raises(InputError, match=r"merged/, is gone: remove result.json"):
+        finetune(data, tmp_path / "run", model, **FAST)
+
+
+def test_a_rate_at_which_nothing_is_learned_is_said(
+    data: Path, model: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=r"the loss is nan.*a smaller lr than 1e\+30"):
+        finetune(data, tmp_path / "run", model, **FAST | {"lr": 1e30})
 
 
 def test_training_stops_where_validation_no_longer_improves(
@@ -240,6 +308,15 @@ def test_bad_input_is_refused_before_any_model_is_loaded(data: Path, tmp_path: P
         finetune(data, tmp_path / "run", "none", precision="half")
     with pytest.raises(InputError, match="lr must be positive"):
         finetune(data, tmp_path / "run", "none", lr=0)
+    with pytest.raises(InputError, match="lr must be positive; got inf"):
+        finetune(data, tmp_path / "run", "none", lr=float("inf"))
+    with pytest.raises(InputError, match="seed must be a whole number of at least 0; got -1"):
+        finetune(data, tmp_path / "run", "none", seed=-1)
+    with pytest.raises(InputError, match="warmup must be a whole number of at least 0"):
+        finetune(data, tmp_path / "run", "none", warmup=-5)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="is not a folder"):
+        finetune(data, tmp_path / "file", "none")
     with pytest.raises(InputError, match="neither a GGUF file nor a folder"):
         finetune(data, tmp_path / "run", tmp_path / "none")
     bad = tmp_path / "bad"
