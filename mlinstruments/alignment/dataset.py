@@ -160,6 +160,7 @@ def make_dataset(
             " ".join(map(str, k)): int(v) for k, v in balance_of(train)["examples"].items()
         },
         "left_out": sorted(refused),
+        "protocols": sorted({affine_key(e.prompt.protocol) for e in (*train, *valid)}),
     }
     made = Dataset(train, valid, manifest)
     if folder is not None:

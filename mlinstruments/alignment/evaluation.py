@@ -34,7 +34,8 @@ class Evaluation(Printed):
         of a target, right in every number; NaN where none were asked for), and where the agent
         tells them the mass on labels and the share of the first in it, of some of the answers.
     fits : dict of str to PreferenceResults or None
-        kappa and lambda of each agent, clustered by protocol; None where no answer is a choice.
+        kappa and lambda of each agent, clustered by protocol where choices are of several; None
+        where no answer is a choice.
     tests : DataFrame
         Index: kappa, lambda; columns: statistic, pvalue, note (why there is no test).
     """

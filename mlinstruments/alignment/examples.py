@@ -78,8 +78,8 @@ class Dataset:
     train, valid : tuple of Example
         Two by two the same situation with the labels changed over.
     manifest : dict
-        All that is needed to make it again: seed, grid, kappa, templates and their hashes, the
-        affine keys of the protocols left out, counts.
+        All that is needed to make it again: seed, grid, kappa, templates and their hashes, counts,
+        the affine keys of the protocols left out and of those in it.
     """
 
     train: tuple[Example, ...]

@@ -44,8 +44,8 @@ def html_report(found: Evaluation) -> str:
     parts = [
         f"<h1>{html.escape(title)}</h1>",
         f"<p>Answers are held against the choice of a utility with kappa {found.kappa:g}. Standard"
-        " errors are clustered by protocol; repeated prompts about one protocol are not independent"
-        " evidence.</p>",
+        " errors are clustered by protocol, where there are several; repeated prompts about one"
+        " protocol are not independent evidence.</p>",
         "<h2>Accuracy</h2>",
         _picture(plot_accuracy(found).figure, "share of answers that are the utility's choice"),
         found.summary.as_html(),
@@ -152,7 +152,6 @@ def _answers(found: Evaluation, each: int = 2) -> str:
             some = rows[rows["right"] == right].head(each)
             for line in some.to_dict("records"):
                 head = f"{name}, {line['cell']}, {line['kind']}: {'right' if right else 'wrong'}"
-                parts.append(
-                    f"<p>{html.escape(head)}</p><pre>{html.escape(str(line['raw']))}</pre>"
-                )
+                said = line["raw"] or "(no text)"
+                parts.append(f"<p>{html.escape(head)}</p><pre>{html.escape(said)}</pre>")
     return "\n".join(parts)
