@@ -31,7 +31,7 @@ from .verify import reasons_hold
 # Wordings and renderings that are asked in every combination, by name.
 Cells = Mapping[str, tuple[Sequence[str], Sequence[str]]]
 # Answers of a log of which the mass on labels is measured, evenly spaced pairs of both orders: a
-# mean of as many pairs has an error of at most .3, and every one of them costs as much as an answer.
+# mean of as many pairs has an error of at most .3, and each of them costs as much as two answers.
 MEASURED = 6
 # One prompt in both orders of labels.
 PAIR = ("protocol_id", "node", "template")

@@ -171,6 +171,14 @@ def test_one_protocol_has_no_clusters(tmp_path: Path) -> None:
     assert found.fits["moralis"].cluster_names == ("protocol",)
 
 
+def test_incentives_are_clustered_by_protocol_whatever_was_seen(tmp_path: Path) -> None:
+    found = compared(tmp_path, LogitAgent(0.02, name="base"), moralis())
+    fit = found.fits["base"]
+    assert fit is not None
+    assert fit.incentive_sensitivity().n_protocols == len(GAMES) == fit.clusters[0].max() + 1
+    assert f"clustered by {len(GAMES)} protocols." in str(fit.incentive_sensitivity())
+
+
 def test_a_log_without_any_answer_is_an_error(tmp_path: Path) -> None:
     class Down:
         name, settings = "down", {}
