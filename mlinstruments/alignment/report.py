@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from mlinstruments._core.drawing import GREY, VERMILION, pyplot
 
@@ -78,6 +79,8 @@ def html_report(found: Evaluation) -> str:
 def plot_accuracy(found: Evaluation, ax: Any = None) -> Any:
     """Accuracy by cell and kind of game, base and tuned, with 95% intervals.
 
+    Intervals are those of Student's t with protocols - 1 degrees of freedom, as those of the fits.
+
     Parameters
     ----------
     found : Evaluation
@@ -99,7 +102,9 @@ def plot_accuracy(found: Evaluation, ax: Any = None) -> Any:
         rows = table.loc[name].reindex(places)
         y = np.arange(len(places)) + (0.14 if k else -0.14)
         mean = rows["accuracy"].to_numpy(float)
-        reach = 1.96 * rows["std_error"].to_numpy(float)
+        # One protocol has no error, and no interval.
+        quantile = stats.t.ppf(0.975, np.maximum(rows["protocols"].to_numpy(float) - 1, 1))
+        reach = quantile * rows["std_error"].to_numpy(float)
         errors = np.vstack([np.minimum(reach, mean), np.minimum(reach, 1 - mean)])
         ax.errorbar(mean, y, xerr=errors, fmt="o", color=colour, label=name, markersize=5)
     ax.axvline(0.5, color=GREY, linewidth=0.8, linestyle=(0, (1, 2)), zorder=0)

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import statsmodels.api as sm
+from scipy import stats
 
 from mlinstruments._core.exceptions import InputError
 from mlinstruments.agents import (
@@ -22,7 +23,14 @@ from mlinstruments.agents import (
     uniform,
 )
 from mlinstruments.agents.base import Prompt
-from mlinstruments.alignment import best_choice, compare_tuned, evaluate, make_dataset, target
+from mlinstruments.alignment import (
+    best_choice,
+    compare_tuned,
+    evaluate,
+    make_dataset,
+    plot_accuracy,
+    target,
+)
 from mlinstruments.alignment.evaluation import Evaluation, clustered_mean
 from mlinstruments.games import Protocol, sample_protocols
 from tests.tolerances import ROUNDING
@@ -368,3 +376,51 @@ def test_the_report_is_one_file(tmp_path: Path) -> None:
     assert "<tuned>" not in text
     table = found.accuracy(())
     assert f"accuracy {table.loc['uniform', 'accuracy']:.3f}" in text
+
+
+def test_accuracy_is_split_by_any_column_and_loses_no_answers(tmp_path: Path) -> None:
+    protocols = sample_protocols("ug", 6, 1)
+    found = compared(
+        tmp_path, uniform(), economicus(), "economicus", protocols=protocols, belief=0.5
+    )
+    assert found.rows["seen"].isna().all()
+    table = found.accuracy(["seen"])
+    assert table["answers"].tolist() == [len(found.rows) / 2] * 2
+    assert set(table["accuracy"]) == set(found.accuracy(())["accuracy"])
+    pd.testing.assert_frame_equal(found.accuracy("cell"), found.accuracy(["cell"]))
+    for by in ("cel", ["cell", "x"], ["agent"], ["cell", "cell"]):
+        with pytest.raises(
+            InputError, match=r"by must be columns of rows.* There are .*cell, seen"
+        ):
+            found.accuracy(by)
+
+
+def test_intervals_of_few_protocols_are_those_of_students_t(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    found = compared(tmp_path, uniform(), moralis())
+    table = found.accuracy().loc["uniform"]
+    ax = plot_accuracy(found)
+    ends = ax.containers[0].lines[2][0].get_segments()
+    assert len(ends) == len(table)
+    for (left, right), (_, line) in zip(ends, table.iterrows(), strict=True):
+        mean, reach = (
+            line["accuracy"],
+            line["std_error"] * stats.t.ppf(0.975, line["protocols"] - 1),
+        )
+        if line["protocols"] > 1:
+            assert left[0] == pytest.approx(max(mean - reach, 0), abs=ROUNDING)
+            assert right[0] == pytest.approx(min(mean + reach, 1), abs=ROUNDING)
+
+
+def test_protocols_without_a_best_choice_are_no_clusters(tmp_path: Path) -> None:
+    # Both actions pay the same against either.
+    tie = Protocol("matrix", 50, 50, 20, 20, id="tie")
+    found = compared(tmp_path, uniform(), economicus(), "economicus", protocols=[tie, *GAMES[:5]])
+    assert found.accuracy(())["protocols"].tolist() == [5, 5]
+
+
+def test_a_report_needs_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = compared(tmp_path / "logs", uniform(), moralis(), protocols=GAMES[:2])
+    monkeypatch.setattr("mlinstruments.alignment.report.html_report", None)  # nothing is drawn
+    with pytest.raises(InputError, match=r"there is no folder .*absent to write r\.html to"):
+        found.write(tmp_path / "absent" / "r.html")
