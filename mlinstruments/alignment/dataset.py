@@ -109,6 +109,7 @@ def make_dataset(
         model to learn to compare numbers that begin with the same digit. A ``margin`` above a tenth
         leaves none.
     random_state : int
+        Not None: the manifest says it, so that the data can be made again.
 
     Returns
     -------
@@ -117,8 +118,8 @@ def make_dataset(
     Raises
     ------
     InputError
-        For unknown names, wordings in both parts, a folder that holds such files, or a grid with
-        too few protocols.
+        For unknown names, numbers that cannot be used, wordings in both parts, a folder that holds
+        such files, or a grid with too few protocols.
 
     References
     ----------
@@ -134,23 +135,24 @@ def make_dataset(
     kappa = utility_weight(utility)
     if folder is not None:
         check_empty(folder)
+    seed = check_count(random_state, "random_state", 0)
     space = _space(
         games, unit, style, wordings, renderings, labels, valid_wordings, beliefs, seen,
-        kinds_left_out, (low, high, step), margin, disagree, close,
+        kinds_left_out, _grid(low, high, step), margin, disagree, close,
     )  # fmt: skip
     for count, name in ((n, "n"), (n_valid, "n_valid")):
         if check_count(count, name, 2) % 2:
             raise InputError(f"{name} must be even: every situation comes twice; got {count}.")
-    held = tuple(default_grid() if evaluation is None else evaluation)
+    held = _held(evaluation)
     refused = {affine_key(protocol) for protocol in held}
-    rng = np.random.default_rng(random_state)
+    rng = np.random.default_rng(seed)
     use = Drawn()
     aside = replace(space, wordings=tuple(valid_wordings))
     valid = _examples(draw_pairs(aside, n_valid // 2, kappa, rng, refused, use), kappa, style)
     taken = refused | use.keys
     train = _examples(draw_pairs(space, n // 2, kappa, rng, taken, use), kappa, style)
     assert_split(train, valid, refused)
-    manifest = _manifest(utility, kappa, style, space, valid_wordings, random_state)
+    manifest = _manifest(utility, kappa, style, space, valid_wordings, seed)
     manifest |= {
         "counts": {"train": len(train), "valid": len(valid)},
         "dropped": dict(use.dropped),
@@ -160,6 +162,7 @@ def make_dataset(
             " ".join(map(str, k)): int(v) for k, v in balance_of(train)["examples"].items()
         },
         "left_out": sorted(refused),
+        "protocols": sorted({affine_key(e.prompt.protocol) for e in (*train, *valid)}),
     }
     made = Dataset(train, valid, manifest)
     if folder is not None:
@@ -199,20 +202,53 @@ def _space(
             f"wording {both[0]!r} is in wordings and in valid_wordings: validation must hold"
             " wordings that are not trained on."
         )
-    if not len(beliefs) or not all(0 <= b <= 1 for b in beliefs):
-        raise InputError(f"beliefs must be probabilities; got {beliefs!r}.")
-    if not 0 <= margin < 1:
+    chances = _beliefs(beliefs)
+    if not _is_share(margin) or margin == 1:
         raise InputError(f"margin must be a share of the payoff range; got {margin!r}.")
     for share, name in ((disagree, "disagree"), (close, "close")):
-        if share is not None and not 0 <= share <= 1:
+        if share is not None and not _is_share(share):
             raise InputError(f"{name} must be a share of the situations; got {share!r}.")
     if margin > CLOSE:
         close = None
     return Space(
-        tuple(games), unit, tuple(words), tuple(payoffs), tuple(labels), tuple(beliefs), seen,
-        *grid, margin, tuple(kinds), "label" if style == "action" else "reasoned", disagree,
-        close,
+        tuple(games), unit, tuple(words), tuple(payoffs), tuple(labels), chances, bool(seen),
+        *grid, float(margin), tuple(kinds), "label" if style == "action" else "reasoned",
+        None if disagree is None else float(disagree), None if close is None else float(close),
     )  # fmt: skip
+
+
+def _is_share(value: Any) -> bool:
+    number = isinstance(value, int | float | np.integer | np.floating)
+    return number and not isinstance(value, bool) and bool(0 <= value <= 1)
+
+
+def _beliefs(given: Any) -> tuple[float, ...]:
+    """Probabilities as plain numbers, which a manifest can hold."""
+    several = isinstance(given, Sequence | np.ndarray) and not isinstance(given, str)
+    if not several or not len(given) or not all(_is_share(b) for b in given):
+        raise InputError(f"beliefs must be probabilities, such as [0.25, 0.75]; got {given!r}.")
+    return tuple(float(b) for b in given)
+
+
+def _grid(low: Any, high: Any, step: Any) -> tuple[int, int, int]:
+    for value, name in ((low, "low"), (high, "high")):
+        if isinstance(value, bool) or not isinstance(value, int | np.integer):
+            raise InputError(f"{name} must be a whole number of points; got {value!r}.")
+    check_count(step, "step", 1)
+    if low >= high:
+        raise InputError(f"low must lie below high: there is no grid from {low} to {high}.")
+    return int(low), int(high), int(step)
+
+
+def _held(evaluation: Sequence[Protocol] | None) -> tuple[Protocol, ...]:
+    """Protocols to be left out."""
+    held = default_grid() if evaluation is None else evaluation
+    if not isinstance(held, Sequence) or not all(isinstance(p, Protocol) for p in held):
+        raise InputError(
+            "evaluation must be a list of Protocol, such as default_grid(), or [] to leave none"
+            f" out; got {held!r}."
+        )
+    return tuple(held)
 
 
 def _examples(pairs: Any, kappa: float, style: str) -> tuple[Example, ...]:

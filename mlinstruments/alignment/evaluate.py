@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -11,22 +13,28 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from mlinstruments._core.arrays import check_choice
 from mlinstruments._core.exceptions import AssumptionWarning, InputError, NotIdentifiedError
-from mlinstruments.agents import Agent, Prompt, make_prompts, play
+from mlinstruments.agents import Agent, AgentError, Prompt, make_prompts, play
+from mlinstruments.agents.prompts import REPLIES
 from mlinstruments.agents.scenes import SCENES
 from mlinstruments.games.protocols import Protocol
 from mlinstruments.preferences import ChoiceData, PreferenceLogit, PreferenceResults
 
 from .encoding import read_chats
 from .evaluation import TESTED, Evaluation
+from .examples import MANIFEST
 from .labels import best_choice, matrix_kind, utility_weight
+from .sampling import affine_key
 from .verify import reasons_hold
 
 # Wordings and renderings that are asked in every combination, by name.
 Cells = Mapping[str, tuple[Sequence[str], Sequence[str]]]
-# Answers of a log of which the mass on labels is measured, evenly spaced: a mean of as many has an
-# error of at most .2, and every one of them costs as much as an answer.
+# Answers of a log of which the mass on labels is measured, evenly spaced pairs of both orders: a
+# mean of as many pairs has an error of at most .3, and each of them costs as much as two answers.
 MEASURED = 6
+# One prompt in both orders of labels.
+PAIR = ("protocol_id", "node", "template")
 KEY = ("protocol_id", "node", "template", "order")
 
 
@@ -61,7 +69,7 @@ def evaluate(
     utility : {"economicus", "moralis"} or float
         What the answers are held against.
     cells : mapping of str to (wordings, renderings)
-        Parts of the evaluation, such as held-out wordings.
+        Parts of the evaluation, such as held-out wordings; names that give one log are refused.
     labels : sequence of str
     belief : float or sequence of float, optional
         Stated of the other's play; needed for games in which one moves first.
@@ -70,7 +78,8 @@ def evaluate(
         Of the base, where it is to be asked otherwise: a model that was not tuned to give reasons
         may never come to a decision.
     trained_on : str or Path, optional
-        Folder of a data set: refused where one of its prompts is asked here.
+        Folder of a data set: refused where a prompt of its training or validation part is asked
+        here, or a protocol of either, or an affine copy of one.
     progress : bool, optional
 
     Returns
@@ -80,7 +89,11 @@ def evaluate(
     Raises
     ------
     InputError
-        For agents of one name, games without a belief, or prompts that were trained on.
+        Before anything is asked: for agents of one name or without ``answer``, cells that are none,
+        unknown templates, games without a belief or with nothing to choose, and prompts or
+        protocols that were trained on.
+    AgentError
+        Where an agent answered nothing of a log.
 
     Examples
     --------
@@ -97,27 +110,22 @@ def evaluate(
     True
     """
     kappa = utility_weight(utility)
-    if base.name == tuned.name:
-        raise InputError(f"both agents are called {base.name!r}: give them different names.")
+    _check_agents(base, tuned)
+    _check_cells(cells)
     told = _told(protocols, belief)
+    for protocol, how in product(protocols, told):
+        best_choice(
+            protocol, how.get("belief", how.get("seen")), kappa
+        )  # raises: nothing to choose
+    replies = {"base": base_reply if base_reply is not None else reply, "tuned": reply}
+    logs = [
+        log
+        for agent, part in ((base, "base"), (tuned, "tuned"))
+        for log in _logs(agent, protocols, cells, told, labels, replies[part])
+    ]
     if trained_on is not None:
-        _check_unseen(protocols, told, cells, labels, reply, Path(trained_on))
-    place = Path(folder)
-    frames = []
-    for agent, (cell, (wordings, renderings)), how in product((base, tuned), cells.items(), told):
-        shown = {"wordings": wordings, "renderings": renderings, "labels": labels}
-        shown |= {"reply": base_reply or reply if agent is base else reply}
-        ending = "" if how.get("seen") is None else f".{how['seen']}"
-        log = place / f"{_slug(agent.name)}.{_slug(cell)}{ending}.jsonl"
-        played = play(
-            agent, protocols, draws=2, log=log, subject=agent.name, retries=0,
-            progress=progress, **shown, **how,
-        )  # fmt: skip
-        frame = pd.DataFrame(played.rows).assign(agent=agent.name, cell=cell)
-        frame["seen"] = how.get("seen")
-        known = {_key(p): p for p in make_prompts(protocols, **shown, **how)}
-        asked = [known[key] for key in zip(*(frame[name] for name in KEY), strict=True)]
-        frames.append(_measured(_reasoned(frame, asked, kappa), agent, asked))
+        _check_unseen([log for log in logs if log.agent is tuned], protocols, Path(trained_on))
+    frames = [_answers(log, protocols, Path(folder), kappa, progress) for log in logs]
     rows = pd.concat(frames, ignore_index=True)
     rows = rows.assign(**_judged(rows, {p.id: p for p in protocols}, kappa))
     fits = {name: _fit(rows[rows["agent"] == name]) for name in (base.name, tuned.name)}
@@ -144,10 +152,84 @@ def compare_tuned(one: Evaluation, other: Evaluation) -> pd.DataFrame:
 # ---- what is asked ------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, eq=False)
+class _Log:
+    """An agent in a cell, told one thing of the other."""
+
+    agent: Any
+    cell: str
+    told: dict[str, Any]
+    shown: dict[str, Any]
+    prompts: tuple[Prompt, ...]
+
+    @property
+    def file(self) -> str:
+        seen = self.told.get("seen")
+        ending = "" if seen is None else f".{seen}"
+        return f"{_slug(self.agent.name)}.{_slug(self.cell)}{ending}.jsonl"
+
+
+def _logs(
+    agent: Any, protocols: Sequence[Protocol], cells: Cells, told: Sequence[dict[str, Any]],
+    labels: Sequence[str], reply: str,
+) -> Iterator[_Log]:  # fmt: skip
+    """What an agent is asked, with all prompts, so that bad templates are found at once."""
+    check_choice(reply, "reply", REPLIES)
+    for (cell, (wordings, renderings)), how in product(cells.items(), told):
+        shown = {"wordings": wordings, "renderings": renderings, "labels": labels, "reply": reply}
+        prompts = make_prompts(protocols, **shown, **how)
+        if not prompts:
+            raise InputError("labels must be a list of names of label sets, such as ['letters'].")
+        yield _Log(agent, cell, how, shown, prompts)
+
+
+def _check_agents(base: Any, tuned: Any) -> None:
+    for agent, part in ((base, "base"), (tuned, "tuned")):
+        if not isinstance(agent, Agent) or not callable(getattr(agent, "answer", None)):
+            raise InputError(
+                f"{part} must be an agent with name, settings and answer(), such as GreedyAgent;"
+                f" got {type(agent).__name__}."
+            )
+    if base.name == tuned.name:
+        raise InputError(f"both agents are called {base.name!r}: give them different names.")
+    _check_slugs("agents", (base.name, tuned.name))
+
+
+def _check_cells(cells: Any) -> None:
+    needed = "cells must be a mapping of names to (wordings, renderings), such as {'plain':"
+    needed += " (['plain'], ['sentences'])}"
+    if not isinstance(cells, Mapping) or not cells:
+        raise InputError(f"{needed}; got {cells!r}.")
+    for name, cell in cells.items():
+        pair = isinstance(name, str) and isinstance(cell, Sequence) and len(cell) == 2
+        if not pair or any(
+            isinstance(part, str) or not isinstance(part, Sequence) or not part for part in cell
+        ):
+            raise InputError(f"{needed}; got {cell!r} of {name!r}.")
+    _check_slugs("cells", tuple(cells))
+
+
+def _check_slugs(what: str, names: Sequence[str]) -> None:
+    """Logs are files called after agents and cells, and two must not share one."""
+    known: dict[str, str] = {}
+    for name in names:
+        # Files that differ in case only are one file on some systems.
+        other = known.setdefault(_slug(name).casefold(), name)
+        if other != name:
+            raise InputError(
+                f"{what} {other!r} and {name!r} would share the log of {_slug(name)!r}: give them"
+                " names that differ in letters or digits."
+            )
+
+
 def _told(protocols: Sequence[Protocol], belief: Any) -> list[dict[str, Any]]:
     """What prompts say of the other: each of its actions, or a belief."""
     if not protocols:
         raise InputError("there are no protocols to evaluate on.")
+    if isinstance(belief, str):
+        raise InputError(
+            f"belief must be a probability, or one a node, such as 0.5; got {belief!r}."
+        )
     if belief is not None:
         return [{"belief": belief}]
     slow = next((p for p in protocols if not SCENES[p.game].at_once), None)
@@ -159,22 +241,41 @@ def _told(protocols: Sequence[Protocol], belief: Any) -> list[dict[str, Any]]:
     return [{"seen": 0}, {"seen": 1}]
 
 
-def _check_unseen(
-    protocols: Sequence[Protocol], told: Sequence[dict[str, Any]], cells: Cells,
-    labels: Sequence[str], reply: str, folder: Path,
-) -> None:  # fmt: skip
-    trained = {
-        tuple(m["content"] for m in chat[:-1]) for chat in read_chats(folder / "train.jsonl")
-    }
-    for (wordings, renderings), how in product(cells.values(), told):
-        for prompt in make_prompts(
-            protocols, wordings=wordings, renderings=renderings, labels=labels, reply=reply, **how
-        ):
+def _check_unseen(logs: Sequence[_Log], protocols: Sequence[Protocol], folder: Path) -> None:
+    """Raise where a prompt or a protocol of a data set is asked about.
+
+    Validation counts as training: the weights kept are those that did best on it.
+    """
+    files = [folder / "train.jsonl"]
+    files += [name for name in (folder / "valid.jsonl",) if name.exists()]
+    for file in files:
+        trained = {tuple(m["content"] for m in chat[:-1]) for chat in read_chats(file)}
+        for prompt in (prompt for log in logs for prompt in log.prompts):
             if tuple(m["content"] for m in prompt.messages) in trained:
                 raise InputError(
-                    f"prompt {prompt.id!r} stands in {folder / 'train.jsonl'}: accuracy on it would"
-                    " say nothing. Evaluate on other protocols."
+                    f"prompt {prompt.id!r} stands in {file}: accuracy on it would say nothing."
+                    " Evaluate on other protocols."
                 )
+    known = _trained_keys(folder / MANIFEST)
+    for protocol in protocols:
+        if affine_key(protocol) in known:
+            raise InputError(
+                f"protocol {protocol.id!r}, or an affine copy, is in the data set in {folder}:"
+                " accuracy on it would not be about new games. Evaluate on other protocols, or give"
+                " these as evaluation= to make_dataset, which leaves them out."
+            )
+
+
+def _trained_keys(manifest: Path) -> set[str]:
+    """Affine keys of the protocols of a data set, of which older manifests say nothing."""
+    if not manifest.exists():
+        return set()
+    try:
+        return set(json.loads(manifest.read_text(encoding="utf-8")).get("protocols", ()))
+    except (ValueError, AttributeError, TypeError):
+        raise InputError(
+            f"{manifest} is no manifest of make_dataset: make the data anew."
+        ) from None
 
 
 def _slug(name: str) -> str:
@@ -183,6 +284,29 @@ def _slug(name: str) -> str:
 
 def _key(prompt: Prompt) -> tuple[Any, ...]:
     return (prompt.protocol.id, prompt.node, prompt.template, prompt.order)
+
+
+def _answers(
+    log: _Log, protocols: Sequence[Protocol], folder: Path, kappa: float, progress: bool | None
+) -> pd.DataFrame:
+    """Rows of a log, asked as far as it has none, with what is measured of single answers."""
+    path = folder / log.file
+    played = play(
+        log.agent, protocols, draws=2, log=path, subject=log.agent.name, retries=0,
+        progress=progress, **log.shown, **log.told,
+    )  # fmt: skip
+    if not played.rows:
+        raise AgentError(
+            f"{log.agent.name}: none of the {len(log.prompts)} questions of {path} was answered."
+            " Run again to ask them."
+        )
+    frame = pd.DataFrame(played.rows).assign(agent=log.agent.name, cell=log.cell)
+    # pandas makes NaN of a text withheld, which is no text and not None either.
+    frame["raw"] = pd.Series([row["raw"] for row in played.rows], frame.index, dtype=object)
+    frame["seen"] = log.told.get("seen")
+    known = {_key(p): p for p in log.prompts}
+    asked = [known[key] for key in zip(*(frame[name] for name in KEY), strict=True)]
+    return _measured(_reasoned(frame, asked, kappa), log.agent, asked)
 
 
 def _reasoned(frame: pd.DataFrame, asked: Sequence[Prompt], kappa: float) -> pd.DataFrame:
@@ -199,9 +323,12 @@ def _measured(frame: pd.DataFrame, agent: Any, asked: Sequence[Prompt]) -> pd.Da
     measure = getattr(agent, "decision_probabilities", None)
     if measure is None:
         return frame.assign(mass=np.nan, first_probability=np.nan)
-    every = max(1, len(frame) // MEASURED)
-    some = frame.iloc[::every]
-    p = measure(asked[::every], some["raw"].tolist())
+    # Whole pairs, since both may depend on the order of labels.
+    pair = frame.groupby(list(PAIR), sort=False).ngroup().to_numpy()
+    spaced = np.linspace(0, pair.max(), min(MEASURED // 2, int(pair.max()) + 1)).astype(int)
+    rows: list[int] = np.flatnonzero(np.isin(pair, spaced)).tolist()
+    some = frame.iloc[rows]
+    p = measure([asked[row] for row in rows], some["raw"].tolist())
     mass = pd.Series(p.sum(axis=1), some.index)
     return frame.assign(mass=mass, first_probability=pd.Series(p[:, 0], some.index) / mass)
 
@@ -228,11 +355,13 @@ def _judged(rows: pd.DataFrame, protocols: dict[str, Protocol], kappa: float) ->
 
 
 def _fit(rows: pd.DataFrame) -> PreferenceResults | None:
-    """kappa and lambda from all answers of an agent, clustered by protocol."""
+    """kappa and lambda from all answers of an agent, clustered by protocol if there are several."""
     import warnings
 
-    if not (rows["status"] == "ok").any():
+    chosen = rows.loc[rows["status"] == "ok", "protocol_id"]
+    if chosen.empty:
         return None
+    clusters = "protocol" if chosen.nunique() > 1 else None
     # One protocol with other beliefs is another situation of the same cluster.
     told = rows["seen"].map(lambda s: "" if pd.isna(s) else f" after {int(s)}")
     # As text, which is how a reader of the log has them.
@@ -245,7 +374,7 @@ def _fit(rows: pd.DataFrame) -> PreferenceResults | None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", AssumptionWarning)  # few clusters: the table says how many
         data = ChoiceData.from_frame(table, f"answers of {rows['agent'].iloc[0]}")
-        found: PreferenceResults = PreferenceLogit(("kappa",)).fit(data, clusters="protocol")
+        found: PreferenceResults = PreferenceLogit(("kappa",)).fit(data, clusters=clusters)
     return found
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from mlinstruments._core.exceptions import InputError
 from mlinstruments._core.tables import Printed, Table
 from mlinstruments._core.typing import AnyArray, FloatArray
 from mlinstruments.preferences import PreferenceResults
@@ -34,7 +35,8 @@ class Evaluation(Printed):
         of a target, right in every number; NaN where none were asked for), and where the agent
         tells them the mass on labels and the share of the first in it, of some of the answers.
     fits : dict of str to PreferenceResults or None
-        kappa and lambda of each agent, clustered by protocol; None where no answer is a choice.
+        kappa and lambda of each agent, clustered by protocol where choices are of several; None
+        where no answer is a choice.
     tests : DataFrame
         Index: kappa, lambda; columns: statistic, pvalue, note (why there is no test).
     """
@@ -45,13 +47,14 @@ class Evaluation(Printed):
     fits: dict[str, PreferenceResults | None]
     tests: pd.DataFrame
 
-    def accuracy(self, by: Sequence[str] = ("cell", "kind")) -> pd.DataFrame:
+    def accuracy(self, by: str | Sequence[str] = ("cell", "kind")) -> pd.DataFrame:
         """Share of answers that are the utility's choice, and what else is worth knowing of them.
 
         Parameters
         ----------
-        by : sequence of str
-            Columns of ``rows`` to split by, beside the agent; empty for all answers together.
+        by : str or sequence of str
+            Columns of ``rows`` to split by, beside the agent; empty for all answers together. Rows
+            without a value are a group of their own.
 
         Returns
         -------
@@ -59,10 +62,23 @@ class Evaluation(Printed):
             accuracy, std_error (clustered by protocol), reasons (share with reasons that are right
             in every number; a choice may be right by luck, they are not), action_rate (of the first
             action, C), first_label (share of the label shown first), mass (mean probability on
-            labels, NaN where not known), answered (share that is a choice), answers, protocols.
+            labels, NaN where not known), answered (share that is a choice), answers, protocols
+            (those with a best choice: the clusters).
+
+        Raises
+        ------
+        InputError
+            For a column that is not there.
         """
+        by = [by] if isinstance(by, str) else list(by)
+        known = [name for name in self.rows.columns if name != "agent"]
+        unknown = [name for name in by if name not in known]
+        if unknown or len(set(by)) < len(by):
+            raise InputError(
+                f"by must be columns of rows, each once; got {by!r}. There are {', '.join(known)}."
+            )
         columns = ["agent", *by]
-        groups = list(self.rows.groupby(columns, sort=False))
+        groups = list(self.rows.groupby(columns, sort=False, dropna=False))
         index = pd.MultiIndex.from_tuples([name for name, _ in groups], names=columns)
         found = pd.DataFrame([_scores(frame) for _, frame in groups], index)
         return (
@@ -109,12 +125,18 @@ class Evaluation(Printed):
 
         Raises
         ------
+        InputError
+            Where the folder is not there.
         MissingExtraError
             Where matplotlib is not installed.
         """
         from .report import html_report
 
         place = Path(path)
+        if not place.parent.is_dir():
+            raise InputError(
+                f"there is no folder {place.parent} to write {place.name} to: make it."
+            )
         place.write_text(html_report(self), encoding="utf-8")
         return place
 
@@ -132,7 +154,7 @@ def _scores(frame: pd.DataFrame) -> dict[str, float]:
         "mass": float(frame["mass"].mean()),
         "answered": len(ok) / len(frame),
         "answers": len(frame),
-        "protocols": frame["protocol_id"].nunique(),
+        "protocols": judged["protocol_id"].nunique(),
     }
 
 

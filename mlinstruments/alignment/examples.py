@@ -78,8 +78,8 @@ class Dataset:
     train, valid : tuple of Example
         Two by two the same situation with the labels changed over.
     manifest : dict
-        All that is needed to make it again: seed, grid, kappa, templates and their hashes, the
-        affine keys of the protocols left out, counts.
+        All that is needed to make it again: seed, grid, kappa, templates and their hashes, counts,
+        the affine keys of the protocols left out and of those in it.
     """
 
     train: tuple[Example, ...]
@@ -154,19 +154,20 @@ class Dataset:
             Where any of these files is there already.
         """
         place = check_empty(folder)
-        place.mkdir(parents=True, exist_ok=True)
         parts = {"train": self.train, "valid": self.valid}
-        sums = {}
+        # All texts before the first file, so that what cannot be written leaves none.
+        texts = {}
         for name in FILES:
             part, *form = name.removesuffix(".jsonl").split(".")
             lines = [_completion(e) if form else {"messages": e.messages} for e in parts[part]]
-            text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+            texts[name] = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+        sums = {name: hashlib.sha256(text.encode()).hexdigest() for name, text in texts.items()}
+        manifest = self.manifest | {"sha256": sums}
+        texts[MANIFEST] = json.dumps(manifest, indent=1, ensure_ascii=False)
+        place.mkdir(parents=True, exist_ok=True)
+        for name, text in texts.items():
             with open(place / name, "x", encoding="utf-8", newline="\n") as file:
                 file.write(text)
-            sums[name] = hashlib.sha256(text.encode()).hexdigest()
-        manifest = self.manifest | {"sha256": sums}
-        with open(place / MANIFEST, "x", encoding="utf-8", newline="\n") as file:
-            json.dump(manifest, file, indent=1, ensure_ascii=False)
         return place
 
 

@@ -30,7 +30,8 @@ from mlinstruments.agents.weights import (
 )
 
 from .encoding import Encoded
-from .render import target
+from .labels import utility_weight
+from .render import STYLES, target
 from .training import completion_logits, side_by_side
 
 DECISION = "Decision:"
@@ -52,9 +53,9 @@ class GreedyAgent:
         Folder of a model, or a GGUF file; the packaged SmolLM2 by default.
     name : str
         What logs call it.
-    guess : float, optional
-        kappa of the utility whose targets the answers are likely to be, which makes it faster and
-        changes nothing else.
+    guess : {"economicus", "moralis"} or float, optional
+        The utility, or its kappa, whose targets the answers are likely to be, which makes it faster
+        and changes nothing else.
     style : {"full", "short", "action"}
         Of these targets.
     forced : bool
@@ -80,7 +81,7 @@ class GreedyAgent:
 
     model: str | Path | None = None
     name: str = "greedy"
-    guess: float | None = None
+    guess: str | float | None = None
     style: str = "short"
     forced: bool = False
     max_tokens: int = 200
@@ -90,6 +91,9 @@ class GreedyAgent:
 
     def __post_init__(self) -> None:
         check_choice(self.precision, "precision", PRECISIONS)
+        check_choice(self.style, "style", STYLES)
+        if self.guess is not None:
+            utility_weight(self.guess)
         check_count(self.max_tokens, "max_tokens", 1)
         check_count(self.batch, "batch", 1)
 
@@ -153,7 +157,7 @@ class GreedyAgent:
             return []
         _, tokenizer = self._loaded
         try:
-            text = target(prompt, self.guess, self.style) + tokenizer.eos_token
+            text = target(prompt, utility_weight(self.guess), self.style) + tokenizer.eos_token
         except InputError:  # no belief stated, or a tie: there is nothing to guess
             return []
         tokens: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
@@ -237,10 +241,18 @@ class GreedyAgent:
         Returns
         -------
         array, shape (prompts, options)
-            Rows sum to the mass on labels. Of labels of several tokens, that of the first.
+            Rows sum to the mass on labels. Of labels of several tokens, that of the first, and of
+            as many more as tell the labels of a prompt apart.
+
+        Raises
+        ------
+        InputError
+            Where the tokens of one label are the first of another's, so that nothing tells whether
+            the first has been written.
         """
         torch, _ = libraries()
         model, tokenizer = self._loaded
+        ways = {options: told_apart(tokenizer, options) for options in {p.options for p in prompts}}
         found = []
         for begin in range(0, len(prompts), self.batch):
             part = list(zip(prompts, texts, strict=True))[begin : begin + self.batch]
@@ -251,13 +263,75 @@ class GreedyAgent:
                 # One token more, whose own logits are those looked up.
                 tokens = tuple(_prompt_tokens(tokenizer, prompt) + before)
                 batch.append(Encoded(tokens, (tokenizer.eos_token_id,)))
+            longer = [
+                (row, way)
+                for row, (prompt, _) in enumerate(part)
+                for way in {w for label in ways[prompt.options] for w in label if len(w) > 1}
+            ]
+            rest = self._behind([Encoded(batch[row].prompt, way) for row, way in longer])
+            known = dict(zip(longer, rest, strict=True))
             with torch.inference_mode():
                 logits, _ = completion_logits(model, batch, tokenizer.eos_token_id, low=False)
             p = torch.softmax(logits.double(), -1)
             for row, (prompt, _) in enumerate(part):
-                ways = [{way[0] for way in label_tokens(tokenizer, o)} for o in prompt.options]
-                found.append([sum(float(p[row, token]) for token in way) for way in ways])
+                found.append([
+                    sum(float(p[row, way[0]]) * known.get((row, way), 1.0) for way in label)
+                    for label in ways[prompt.options]
+                ])  # fmt: skip
         return np.array(found)
+
+    def _behind(self, begun: Sequence[Encoded]) -> list[float]:
+        """Probability of the tokens of each behind its first one."""
+        torch, _ = libraries()
+        model, tokenizer = self._loaded
+        found: list[float] = []
+        for begin in range(0, len(begun), self.batch):
+            batch = begun[begin : begin + self.batch]
+            with torch.inference_mode():
+                logits, tokens = completion_logits(model, batch, tokenizer.eos_token_id, low=False)
+            logs = torch.log_softmax(logits.double(), -1).gather(1, tokens[:, None])[:, 0]
+            parts = logs.split([len(e.completion) for e in batch])
+            found += [float(part[1:].sum().exp()) for part in parts]
+        return found
+
+
+def told_apart(tokenizer: Any, options: Sequence[str]) -> list[set[tuple[int, ...]]]:
+    """The beginnings, in tokens, by which each label is known from the others.
+
+    Parameters
+    ----------
+    tokenizer : tokenizer of transformers
+    options : sequence of str
+
+    Returns
+    -------
+    list of set of tuple of int
+        Of each label, alone and after a space; as short as they can be.
+
+    Raises
+    ------
+    InputError
+        Where the tokens of one are the first of another's.
+    """
+    written = [[tuple(way) for way in label_tokens(tokenizer, option)] for option in options]
+    found: list[set[tuple[int, ...]]] = []
+    for own, ways in enumerate(written):
+        others = [way for k, label in enumerate(written) if k != own for way in label]
+        found.append({_beginning(way, others) for way in ways})
+        if () in found[-1]:
+            raise InputError(
+                f"the tokens of {options[own]!r} are also those another of {options!r} begins with:"
+                " what is probable cannot be told. Use other labels, such as 'letters'."
+            )
+    return found
+
+
+def _beginning(way: tuple[int, ...], others: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
+    """The shortest beginning that no other has; empty where all of it is one of theirs."""
+    for length in range(1, len(way) + 1):
+        if all(other[:length] != way[:length] for other in others):
+            return way[:length]
+    return ()
 
 
 def _undecided(text: str) -> str:

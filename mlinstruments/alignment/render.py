@@ -194,7 +194,8 @@ def _principle(kappa: float) -> str:
         return "I choose what can be expected to pay me most."
     if kappa == 1:
         return "I choose what would pay me most if everybody chose the same."
-    weights = "with equal weights" if kappa == 0.5 else f"with weights {kappa:g} and {1 - kappa:g}"
+    named = f"with weights {number(_exact(kappa))} and {number(1 - _exact(kappa))}"
+    weights = "with equal weights" if kappa == 0.5 else named
     return (
         "I choose by two numbers: what I would get if everybody chose the same as I, and what I"
         f" can expect to get, {weights}."

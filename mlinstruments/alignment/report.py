@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from mlinstruments._core.drawing import GREY, VERMILION, pyplot
 
@@ -44,8 +45,8 @@ def html_report(found: Evaluation) -> str:
     parts = [
         f"<h1>{html.escape(title)}</h1>",
         f"<p>Answers are held against the choice of a utility with kappa {found.kappa:g}. Standard"
-        " errors are clustered by protocol; repeated prompts about one protocol are not independent"
-        " evidence.</p>",
+        " errors are clustered by protocol, where there are several; repeated prompts about one"
+        " protocol are not independent evidence.</p>",
         "<h2>Accuracy</h2>",
         _picture(plot_accuracy(found).figure, "share of answers that are the utility's choice"),
         found.summary.as_html(),
@@ -78,6 +79,8 @@ def html_report(found: Evaluation) -> str:
 def plot_accuracy(found: Evaluation, ax: Any = None) -> Any:
     """Accuracy by cell and kind of game, base and tuned, with 95% intervals.
 
+    Intervals are those of Student's t with protocols - 1 degrees of freedom, as those of the fits.
+
     Parameters
     ----------
     found : Evaluation
@@ -99,7 +102,9 @@ def plot_accuracy(found: Evaluation, ax: Any = None) -> Any:
         rows = table.loc[name].reindex(places)
         y = np.arange(len(places)) + (0.14 if k else -0.14)
         mean = rows["accuracy"].to_numpy(float)
-        reach = 1.96 * rows["std_error"].to_numpy(float)
+        # One protocol has no error, and no interval.
+        quantile = stats.t.ppf(0.975, np.maximum(rows["protocols"].to_numpy(float) - 1, 1))
+        reach = quantile * rows["std_error"].to_numpy(float)
         errors = np.vstack([np.minimum(reach, mean), np.minimum(reach, 1 - mean)])
         ax.errorbar(mean, y, xerr=errors, fmt="o", color=colour, label=name, markersize=5)
     ax.axvline(0.5, color=GREY, linewidth=0.8, linestyle=(0, (1, 2)), zorder=0)
@@ -152,7 +157,6 @@ def _answers(found: Evaluation, each: int = 2) -> str:
             some = rows[rows["right"] == right].head(each)
             for line in some.to_dict("records"):
                 head = f"{name}, {line['cell']}, {line['kind']}: {'right' if right else 'wrong'}"
-                parts.append(
-                    f"<p>{html.escape(head)}</p><pre>{html.escape(str(line['raw']))}</pre>"
-                )
+                said = line["raw"] or "(no text)"
+                parts.append(f"<p>{html.escape(head)}</p><pre>{html.escape(said)}</pre>")
     return "\n".join(parts)

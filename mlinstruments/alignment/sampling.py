@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from itertools import cycle, product
 from typing import Any
@@ -20,7 +20,8 @@ from mlinstruments.games.protocols import Protocol, sample_protocols
 
 from .labels import UTILITIES, Label, best_choice, matrix_kind
 
-# Draws for one example before the search is given up.
+# Draws for one example before the search is given up; all wishes are kept for half of them, and
+# then given up in turn.
 ATTEMPTS = 2000
 # A close call: the best choice is better by at most this share of the payoff range.
 CLOSE = 0.1
@@ -214,6 +215,18 @@ class _Wanted:
             return False
         return self.apart is None or utilities_disagree(protocol, y, self.node) == self.apart
 
+    def relaxed(self, attempt: int) -> _Wanted:
+        """What is still looked for after so many draws: first not how close, last which action.
+
+        In some games one action is always best, or the utilities never differ; what is balanced
+        there must not be lost with what cannot be had.
+        """
+        if attempt < ATTEMPTS // 2:
+            return self
+        part = (attempt - ATTEMPTS // 2) // (ATTEMPTS // 6 + 1)
+        apart = self.apart if part < 1 else None
+        return replace(self, close=None, apart=apart, action=self.action if part < 2 else None)
+
 
 def is_close(label: Label, node: int | None) -> bool:
     """Whether the best choice is better than the next by at most ``CLOSE`` of the payoff range.
@@ -251,7 +264,7 @@ def _draw_pair(
     space: Space, game: str, wanted: _Wanted, names: Sequence[str], rng: np.random.Generator,
     refused: Collection[str], use: Drawn,
 ) -> tuple[Prompt, Prompt]:  # fmt: skip
-    node = wanted.node
+    node, before = wanted.node, use.dropped.copy()
     for attempt in range(ATTEMPTS):
         protocol = sample_protocols(game, 1, rng, space.low, space.high, space.step)[0]
         key = affine_key(protocol)
@@ -260,8 +273,7 @@ def _draw_pair(
         if reason:
             use.dropped[reason] += 1
             continue
-        # In some games one action is always best: after many draws any will do.
-        if attempt < ATTEMPTS // 2 and not wanted.by(protocol, y):
+        if not wanted.relaxed(attempt).by(protocol, y):
             continue
         pair = tuple(
             make_prompt(
@@ -277,6 +289,13 @@ def _draw_pair(
         use.texts.update((p.system, p.user) for p in pair)
         return pair[0], pair[1]
     place = game if node is None else f"{game}, node {node}"
+    kinds = use.dropped["kind left out"] - before["kind left out"]
+    if kinds > ATTEMPTS // 2:
+        raise InputError(
+            f"{kinds} of {ATTEMPTS} protocols of {place} were of a kind left out: give other"
+            f" kinds_left_out than {list(space.kinds_left_out)}, such as [], or leave {game} out of"
+            " games."
+        )
     raise InputError(
         f"the grid from {space.low} to {space.high} in steps of {space.step} holds too few"
         f" protocols of {place} that may be used: widen it, lower margin={space.margin:g}, or ask"

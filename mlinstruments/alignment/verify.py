@@ -7,8 +7,10 @@ tree prompts are told from, not from the paths utilities are computed with; all 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from fractions import Fraction
 from functools import lru_cache
 from itertools import product
@@ -19,6 +21,8 @@ from mlinstruments.agents import Prompt, parse_answer
 from mlinstruments.agents.prompts import mover_labels
 from mlinstruments.agents.scenes import SCENES, seat
 from mlinstruments.games.protocols import Protocol
+
+from .labels import check_kappa
 
 _NUMBER = r"-?\d+(?:\.\d+)?"
 _TERM = rf"{_NUMBER}(?: × {_NUMBER})?"
@@ -35,22 +39,35 @@ _LINE = re.compile(
 _READ = re.compile(r"My payoffs: (?P<cells>[^.]*(?:\.\d[^.]*)*)\.(?: The other: (?P<other>\S+)\.)?")
 _DIGITS = re.compile(r"(\S+) (\d), (\S+) (\d): (same|max\(\d, \d\) = \d, \S+ is more)")
 _MOST = re.compile(rf"({_NUMBER}) is the most\.")
+HALF = Fraction(1, 2)
+# What a target in full begins with, by kappa; between these two weights are named.
+_PRINCIPLES = {
+    Fraction(0): "I choose what can be expected to pay me most.",
+    Fraction(1): "I choose what would pay me most if everybody chose the same.",
+}
+_BOTH = (
+    "I choose by two numbers: what I would get if everybody chose the same as I, and what I can"
+    " expect to get, with {weights}."
+)
+# A factor, None where there is none, and what it multiplies.
+Term = tuple[Fraction | None, Fraction]
 
 
 def check_target(prompt: Prompt, text: str, kappa: float = 0.0) -> None:
-    """Raise unless every number in a target, and its decision, is right.
+    """Raise unless every number in a target, what it is said to be, and the decision are right.
 
     Parameters
     ----------
     prompt : Prompt
+        About a choice, with beliefs stated in it (or the other's action seen).
     text : str
-        As :func:`.target` writes it.
+        As :func:`.target` writes it: a derivation, or the decision alone.
     kappa : float
 
     Raises
     ------
     InputError
-        Naming the first claim that does not hold.
+        Naming the first claim that does not hold; also for prompts that have no target.
 
     Examples
     --------
@@ -64,13 +81,15 @@ def check_target(prompt: Prompt, text: str, kappa: float = 0.0) -> None:
     ...
     mlinstruments._core.exceptions.InputError: target of 'hunt:... it is 10.
     """
-    weight = Fraction(repr(float(kappa)))
+    weight = _weight(prompt, kappa)
     _, choice = parse_answer(text, prompt)
     right = best_choices(prompt, weight)
     if choice is None or choice not in right or len(right) > 1:
         _fail(prompt, text[-60:], f"the utility chooses {' or '.join(sorted(right))}")
     *lines, decision = text.splitlines()
     if not lines:
+        if decision not in (prompt.label_of(choice), f"Decision: {prompt.label_of(choice)}"):
+            _fail(prompt, text, "a decision without reasons is a label and nothing else")
         return
     if not lines[0].startswith(("I ", "My payoffs")) or lines[0].startswith("I choose"):
         _check_principle(prompt, lines.pop(0), weight)
@@ -102,6 +121,11 @@ def reasons_hold(prompt: Prompt, text: str | None, kappa: float = 0.0) -> bool:
     bool
         False where it gives none, or others.
 
+    Raises
+    ------
+    InputError
+        Where the prompt asks for a belief or states none, and for a kappa that is no weight.
+
     Examples
     --------
     >>> from mlinstruments.agents import make_prompt
@@ -112,6 +136,7 @@ def reasons_hold(prompt: Prompt, text: str | None, kappa: float = 0.0) -> bool:
     >>> reasons_hold(prompt, target(prompt)), reasons_hold(prompt, "Decision: B")
     (True, False)
     """
+    _weight(prompt, kappa)  # bad input is no wrong answer
     if text is None or "\n" not in text.strip():
         return False
     try:
@@ -121,15 +146,33 @@ def reasons_hold(prompt: Prompt, text: str | None, kappa: float = 0.0) -> bool:
     return True
 
 
+def _weight(prompt: Prompt, kappa: float) -> Fraction:
+    """kappa, exactly, if the prompt is one that a utility answers."""
+    if prompt.asks != "choice" or prompt.belief is None:
+        why = "asks for a belief" if prompt.asks != "choice" else "states no belief about the other"
+        raise InputError(
+            f"prompt {prompt.id!r} {why}: there is no target to check. Make it with make_prompt and"
+            " belief=, or with seen= in games where both move at once."
+        )
+    return _exact(check_kappa(kappa))
+
+
 def _fail(prompt: Prompt, claim: str, truth: str) -> NoReturn:
     raise InputError(f"target of {prompt.id!r}: {claim!r} is wrong, {truth}.")
 
 
 def _check_principle(prompt: Prompt, line: str, kappa: Fraction) -> None:
-    """A sentence of words; the only numbers it may hold are the weights."""
-    weights = f"with weights {float(kappa):g} and {float(1 - kappa):g}"
-    if re.search(r"\d", line.replace(weights, "")):
-        _fail(prompt, line, "nothing in it can be checked")
+    """The sentence of this utility, word by word."""
+    weights = f"weights {_plain(kappa)} and {_plain(1 - kappa)}"
+    both = _BOTH.format(weights="equal weights" if kappa == HALF else weights)
+    right = _PRINCIPLES.get(kappa, both)
+    if line != right:
+        _fail(prompt, line, f"nothing in it can be checked; the utility says {right!r}")
+
+
+def _plain(value: Fraction) -> str:
+    """A decimal number with all its digits."""
+    return format(Decimal(value.numerator) / Decimal(value.denominator), "f")
 
 
 def _check_reading(prompt: Prompt, line: str) -> None:
@@ -140,6 +183,8 @@ def _check_reading(prompt: Prompt, line: str) -> None:
     cells = {}
     for cell in said["cells"].split(", "):
         *labels, value = cell.split(" ")
+        if tuple(labels) in cells:
+            _fail(prompt, line, f"{' '.join(labels)} stands in it twice")
         cells[tuple(labels)] = value
     first, second = mover_labels(prompt)
     for a, b, pays in SCENES[prompt.protocol.game].ends:
@@ -155,42 +200,80 @@ def _check_reading(prompt: Prompt, line: str) -> None:
 
 
 def _check_option(prompt: Prompt, line: str, kappa: Fraction) -> str:
-    """The label a line is about, once all its numbers are right."""
+    """The label a line is about, once all its numbers are right and come from where they must."""
     said = _LINE.fullmatch(line)
     if said is None or said["label"] not in prompt.options:
         _fail(prompt, line, f"it is no line about {' or '.join(prompt.options)}")
     label = said["label"]
-    truth = option_values(prompt, prompt.choices[prompt.options.index(label)], kappa)
-    for name, value in (
-        ("got", _pays(prompt, label, said["other"])),
-        ("first", truth.roles[0]),
-        ("second", truth.roles[1]),
-        ("mean", truth.own),
-        ("own", truth.own),
-        ("alike", truth.alike),
-        ("total", truth.total),
-    ):
-        if said[name] is not None and (value is None or _sum(said[name]) != {value}):
-            known = "there is no such end" if value is None else f"it is {float(value):g}"
-            _fail(prompt, f"{line}: {said[name]}", known)
-    about = {said["mine"], said["theirs"], said["both"]} - {None}
-    if not about <= {label} or (said["total"] is None) != (kappa == 0):
+    choice = prompt.choices[prompt.options.index(label)]
+    truth = option_values(prompt, choice, kappa)
+    if (said["total"] is None) != (kappa == 0):
         _fail(prompt, line, f"it must weigh all that counts for {label}")
+    at_once = SCENES[prompt.protocol.game].at_once
+    if at_once or (kappa == 0 and prompt.node is not None):
+        _check_own(prompt, line, said, int(choice))
+    else:
+        _check_roles(prompt, line, said, truth)
+    if kappa != 0:
+        told = (label, label, None) if at_once else (None, None, label)
+        if (said["mine"], said["theirs"], said["both"]) != told:
+            _fail(prompt, line, f"it must say what {label} pays where both choose it")
+        alike = [(Fraction(1), truth.alike)] if at_once else [(HALF, v) for v in truth.alike_roles]
+        _check_sum(prompt, line, said["alike"], alike)
+        _check_sum(prompt, line, said["total"], _weighed(truth, kappa))
     return label
 
 
-def _sum(written: str) -> set[Fraction]:
-    """The values of both sides of a sum; one if it is right."""
-    *terms, result = written.split(" = ")
-    found = {Fraction(result)}
-    for side in terms:
-        found.add(sum((_product(term) for term in side.split(" + ")), Fraction(0)))
-    return found
+def _check_own(prompt: Prompt, line: str, said: re.Match[str], action: int) -> None:
+    """What an action pays: at the end it leads to for certain, or at those that are expected."""
+    ends = _ends_met(prompt, action)
+    chance, pay, other = ends[0]
+    if said["got" if len(ends) == 1 else "own"] is None:
+        _fail(prompt, line, "it must say 'I get' where one end is certain, and add up elsewhere")
+    if said["other"] != (other if len(ends) == 1 else None):
+        _fail(prompt, line, f"the other plays {other}" if len(ends) == 1 else "nothing is certain")
+    if len(ends) == 1:
+        _check_sum(prompt, line, said["got"], [(chance, pay)])
+    else:
+        _check_sum(prompt, line, said["own"], [(chance, pay) for chance, pay, _ in ends])
 
 
-def _product(term: str) -> Fraction:
-    left, _, right = term.partition(" × ")
-    return Fraction(left) * Fraction(right or "1")
+def _check_roles(prompt: Prompt, line: str, said: re.Match[str], truth: Values) -> None:
+    """What a strategy pays moving first, moving second, and on average."""
+    if said["mean"] is None or said["other"] is not None:
+        _fail(prompt, line, "it must say what moving first and moving second pay")
+    x = [Fraction(int(digit)) for digit in truth.strategy]
+    y = [_exact(chance) for chance in prompt.belief or ()]
+    _check_sum(prompt, line, said["first"], _terms(prompt.protocol, x, y, 0))
+    _check_sum(prompt, line, said["second"], _terms(prompt.protocol, y, x, 1))
+    _check_sum(prompt, line, said["mean"], [(HALF, value) for value in truth.roles])
+
+
+def _weighed(truth: Values, kappa: Fraction) -> list[Term]:
+    """What is added up to what options are compared by."""
+    if kappa == HALF:
+        return [(None, truth.own), (None, truth.alike)]
+    return [(1 - kappa, truth.own), (kappa, truth.alike)]
+
+
+def _check_sum(prompt: Prompt, line: str, written: str, terms: Sequence[Term]) -> None:
+    """That what is written adds up just these terms, in any order, and what it comes to."""
+    *sums, result = written.split(" = ")
+    value = sum((pay if factor is None else factor * pay for factor, pay in terms), Fraction(0))
+    if Fraction(result) != value:
+        _fail(prompt, f"{line}: {written}", f"it is {float(value):g}")
+    if len(terms) == 1:
+        if sums:
+            _fail(prompt, f"{line}: {written}", "it is one number, and no sum")
+        return
+    added = Counter(_term(part) for side in sums for part in side.split(" + "))
+    if added != Counter(terms):
+        _fail(prompt, f"{line}: {written}", "it must add up the numbers that count, and no others")
+
+
+def _term(written: str) -> Term:
+    left, product_of, right = written.partition(" × ")
+    return (Fraction(left), Fraction(right)) if product_of else (None, Fraction(left))
 
 
 def _check_restated(prompt: Prompt, line: str, values: Sequence[Fraction]) -> None:
@@ -228,32 +311,52 @@ def _check_comparison(prompt: Prompt, restated: str, line: str, values: Sequence
 # ---- the tree -----------------------------------------------------------------------------------
 
 
-def _pays(prompt: Prompt, mine: str, theirs: str | None) -> Fraction | None:
-    """What the asked one gets at the end that two labels lead to."""
+def _ends_met(prompt: Prompt, action: int) -> list[tuple[Fraction, Fraction, str | None]]:
+    """Chance, own payoff and the other's label of every end an action of the asked one may meet."""
     scene = SCENES[prompt.protocol.game]
-    second = seat(prompt.protocol, prompt.node, prompt.seen).moves == "second"
-    first_labels, second_labels = mover_labels(prompt)
+    sits = seat(prompt.protocol, prompt.node, prompt.seen)
+    first, second = mover_labels(prompt)
+    y = [_exact(chance) for chance in prompt.belief or ()]
+    met: list[tuple[Fraction, Fraction, str | None]] = []
     for a, b, pays in scene.ends:
-        labels = (first_labels[a], None if b is None else second_labels[b])
-        if labels == ((theirs, mine) if second else (mine, theirs)):
-            return _exact(getattr(prompt.protocol, pays[1 if second else 0]))
-    return None
+        mine, chance, other = a, Fraction(1), None if b is None else second[b]
+        who = 1 if sits.moves == "second" else 0
+        if who:
+            if a != sits.after or b is None:
+                continue
+            mine, other = b, first[a]
+        elif b is not None:
+            one = y[0 if scene.at_once else scene.second[a]]
+            chance = one if b == 1 else 1 - one
+        if mine == action and chance:
+            met.append((chance, _exact(getattr(prompt.protocol, pays[who])), other))
+    return met
 
 
 def expected(
     protocol: Protocol, first: Sequence[Fraction], second: Sequence[Fraction]
 ) -> tuple[Fraction, Fraction]:
     """Expected payoffs of the first and the second mover, by walking the tree."""
-    scene = SCENES[protocol.game]
-    earned = [Fraction(0), Fraction(0)]
+    sums = [
+        sum((chance * pay for chance, pay in _terms(protocol, first, second, who)), Fraction(0))
+        for who in (0, 1)
+    ]
+    return sums[0], sums[1]
+
+
+def _terms(
+    protocol: Protocol, first: Sequence[Fraction], second: Sequence[Fraction], who: int
+) -> list[tuple[Fraction, Fraction]]:
+    """Chance and payoff of the first (0) or the second mover (1) at every end that can come."""
+    scene, found = SCENES[protocol.game], []
     for a, b, pays in scene.ends:
         chance = first[0] if a == 1 else 1 - first[0]
         if b is not None:
             node = 0 if scene.at_once else scene.second[a]
             chance *= second[node] if b == 1 else 1 - second[node]
-        for who in (0, 1):
-            earned[who] += chance * _exact(getattr(protocol, pays[who]))
-    return earned[0], earned[1]
+        if chance:
+            found.append((chance, _exact(getattr(protocol, pays[who]))))
+    return found
 
 
 def best_choices(prompt: Prompt, kappa: Fraction) -> set[str]:
@@ -267,7 +370,7 @@ def best_choices(prompt: Prompt, kappa: Fraction) -> set[str]:
 def _utilities(prompt: Prompt, kappa: Fraction) -> dict[str, Fraction]:
     found = {}
     for digits in product("01", repeat=prompt.protocol.n_nodes):
-        own, alike, _ = _payoffs(prompt.protocol, prompt.belief or (), "".join(digits))
+        own, alike, _, _ = _payoffs(prompt.protocol, prompt.belief or (), "".join(digits))
         found["".join(digits)] = (1 - kappa) * own + kappa * alike
     return found
 
@@ -275,13 +378,13 @@ def _utilities(prompt: Prompt, kappa: Fraction) -> dict[str, Fraction]:
 @lru_cache(maxsize=256)
 def _payoffs(
     protocol: Protocol, belief: tuple[float, ...], strategy: str
-) -> tuple[Fraction, Fraction, tuple[Fraction, Fraction]]:
-    """Own and universalised payoff of a strategy, and what it earns in the two roles."""
+) -> tuple[Fraction, Fraction, tuple[Fraction, Fraction], tuple[Fraction, Fraction]]:
+    """Own and universalised payoff of a strategy, and what it earns so in the two roles."""
     x = [Fraction(int(digit)) for digit in strategy]
     y = [_exact(chance) for chance in belief]
     roles = expected(protocol, x, y)[0], expected(protocol, y, x)[1]
-    alike = sum(expected(protocol, x, x), Fraction(0)) / 2
-    return sum(roles, Fraction(0)) / 2, alike, roles
+    alike = expected(protocol, x, x)
+    return sum(roles, Fraction(0)) / 2, sum(alike, Fraction(0)) / 2, roles, alike
 
 
 @dataclass(frozen=True)
@@ -290,17 +393,21 @@ class Values:
 
     Parameters
     ----------
+    strategy : str
+        The whole strategy it stands for.
     own, alike : Fraction
         Own payoff against the other, and where everybody does the same.
-    roles : pair of Fraction
-        What it earns moving first and second.
+    roles, alike_roles : pair of Fraction
+        What it earns moving first and second, and where everybody does the same.
     total : Fraction
         What options are compared by: at kappa = 1/2 twice the utility.
     """
 
+    strategy: str
     own: Fraction
     alike: Fraction
     roles: tuple[Fraction, Fraction]
+    alike_roles: tuple[Fraction, Fraction]
     total: Fraction
 
 
@@ -309,12 +416,12 @@ def option_values(prompt: Prompt, choice: str, kappa: Fraction) -> Values:
     utilities, node = _utilities(prompt, kappa), prompt.node
     fitting = [s for s in utilities if s == choice or (node is not None and s[node] == choice)]
     best = max(fitting, key=utilities.__getitem__)
-    own, alike, roles = _payoffs(prompt.protocol, prompt.belief or (), best)
+    own, alike, roles, shared = _payoffs(prompt.protocol, prompt.belief or (), best)
     if kappa == 0:
         own = own if node is None else _in_the_role(prompt, best)
-        return Values(own, alike, roles, own)
-    total = own + alike if kappa == Fraction(1, 2) else utilities[best]
-    return Values(own, alike, roles, total)
+        return Values(best, own, alike, roles, shared, own)
+    total = own + alike if kappa == HALF else utilities[best]
+    return Values(best, own, alike, roles, shared, total)
 
 
 def _in_the_role(prompt: Prompt, strategy: str) -> Fraction:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from mlinstruments._core.exceptions import InputError
@@ -20,6 +21,7 @@ from mlinstruments.alignment.dataset import (
     assert_split,
 )
 from mlinstruments.alignment.examples import Dataset, rough_tokens
+from mlinstruments.alignment.sampling import ATTEMPTS, _Wanted
 from mlinstruments.games import Protocol, default_grid, sample_protocols
 
 EVERY = ("spd", "tg", "ug", "dictator", "public_goods", "matrix")
@@ -221,6 +223,53 @@ def test_the_files(tmp_path: Path) -> None:
     assert all(e.prompt.user in p["prompt"] for p, e in zip(plain, made.train, strict=True))
 
 
+def test_numbers_of_numpy_are_as_good_as_any(tmp_path: Path) -> None:
+    plain = {"low": 20, "high": 90, "step": 10, "random_state": 3, "margin": 0.25, "disagree": 0.5,
+             "beliefs": (0.25, 0.75), "seen": True, "n": 8, "n_valid": 2}  # fmt: skip
+    given = {name: np.asarray(value)[()] for name, value in plain.items()}
+    given |= {"margin": np.float32(0.25), "beliefs": np.array([0.25, 0.75], dtype=np.float32)}
+    for name, how in (("plain", plain), ("numpy", given)):
+        make_dataset("moralis", folder=tmp_path / name, **how)  # type: ignore[arg-type]
+    texts = [[f.read_text() for f in sorted((tmp_path / n).iterdir())] for n in ("plain", "numpy")]
+    assert texts[0] == texts[1]
+
+
+def test_what_cannot_be_written_leaves_no_files(tmp_path: Path, moral: Dataset) -> None:
+    odd = replace(moral, manifest=moral.manifest | {"seed": object()})
+    with pytest.raises(TypeError, match="JSON"):
+        odd.write(tmp_path / "set")
+    assert not (tmp_path / "set").exists()
+
+
+def test_the_manifest_names_the_protocols(moral: Dataset) -> None:
+    keys = {affine_key(e.prompt.protocol) for e in (*moral.train, *moral.valid)}
+    assert moral.manifest["protocols"] == sorted(keys)
+
+
+def test_actions_are_balanced_where_not_all_wishes_can_be_had() -> None:
+    """Which action is best is given up last, after how close it is and whether utilities differ."""
+    made = make_dataset("moralis", n=48, n_valid=2, games=("spd",), random_state=1)
+    for node in (0, 1, 2):
+        found = Counter(e.choice for e in made.train if e.prompt.node == node)
+        assert found == {"0": 8, "1": 8}, node
+    # To return trust never pays, whatever is wished for.
+    own = make_dataset("economicus", n=8, n_valid=2, games=("tg",), random_state=1)
+    assert Counter(e.choice for e in own.train if e.prompt.node == 1) == {"0": 4}
+
+
+def test_wishes_are_given_up_in_turn() -> None:
+    wanted = _Wanted(0, "1", True, False, 0.5)
+    given_up = [
+        sum(getattr(wanted.relaxed(k), name) is None for name in ("close", "apart", "action"))
+        for k in range(ATTEMPTS)
+    ]
+    assert given_up == sorted(given_up)
+    assert given_up.count(0) == ATTEMPTS // 2
+    assert min(given_up.count(k) for k in (1, 2, 3)) >= ATTEMPTS // 6 - 2
+    assert wanted.relaxed(ATTEMPTS // 2) == _Wanted(0, "1", True, None, 0.5)
+    assert wanted.relaxed(ATTEMPTS - 1) == _Wanted(0, None, None, None, 0.5)
+
+
 def test_nothing_is_overwritten(tmp_path: Path) -> None:
     place = tmp_path / "set"
     make_dataset(n=2, folder=place, n_valid=2)
@@ -257,7 +306,15 @@ def test_the_cost_counts_tokens_of_every_epoch(moral: Dataset) -> None:
      ({"wordings": ("letter",)}, "both|that are not trained on"), ({"wordings": ()}, "wordings must be"),
      ({"style": "long"}, "style"), ({"unit": "tree"}, "unit"), ({"margin": 1.0}, "margin"), ({"disagree": 2.0}, "disagree must"), ({"close": -0.1}, "close must"),
      ({"beliefs": (1.5,)}, "beliefs must be probabilities"), ({"kinds_left_out": ("chess",)}, "kinds_left_out"),
-     ({"utility": 1.5}, "kappa must be")],
+     ({"utility": 1.5}, "kappa must be"), ({"low": 50, "high": 20}, "low must lie below high"),
+     ({"step": 0}, "step must be a whole number"), ({"step": -5}, "step must be"), ({"step": 2.5}, "step must be"),
+     ({"low": 10.5}, "low must be a whole number"), ({"high": "95"}, "high must be a whole number"),
+     ({"beliefs": "0.5"}, "beliefs must be probabilities"), ({"beliefs": 0.5}, "beliefs must be"),
+     ({"beliefs": ("0.5",)}, "beliefs must be"), ({"beliefs": ()}, "beliefs must be"),
+     ({"evaluation": ["a"]}, "evaluation must be a list of Protocol"), ({"evaluation": "grid"}, "evaluation must be"),
+     ({"margin": "0.1"}, "margin must"), ({"disagree": "half"}, "disagree must"), ({"margin": float("nan")}, "margin must"),
+     ({"random_state": None}, "random_state must be a whole number"), ({"random_state": 1.5}, "random_state must"),
+     ({"games": ("public_goods",)}, r"of a kind left out: give other kinds_left_out than .*prisoner's dilemma")],
 )  # fmt: skip
 def test_bad_input_is_refused(given: dict[str, object], words: str) -> None:
     with pytest.raises(InputError, match=words):

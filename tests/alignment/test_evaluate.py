@@ -9,9 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import statsmodels.api as sm
+from scipy import stats
 
 from mlinstruments._core.exceptions import InputError
 from mlinstruments.agents import (
+    AgentError,
+    Failure,
     LogitAgent,
     ScriptedAgent,
     economicus,
@@ -20,7 +23,14 @@ from mlinstruments.agents import (
     uniform,
 )
 from mlinstruments.agents.base import Prompt
-from mlinstruments.alignment import best_choice, compare_tuned, evaluate, make_dataset, target
+from mlinstruments.alignment import (
+    best_choice,
+    compare_tuned,
+    evaluate,
+    make_dataset,
+    plot_accuracy,
+    target,
+)
 from mlinstruments.alignment.evaluation import Evaluation, clustered_mean
 from mlinstruments.games import Protocol, sample_protocols
 from tests.tolerances import ROUNDING
@@ -111,6 +121,85 @@ def test_what_is_no_choice_is_not_right(tmp_path: Path) -> None:
     assert table.loc[("silent", "held out"), "accuracy"] == 0
     assert table.loc[("silent", "held out"), "answered"] == 0
     assert table.loc[("silent", "training"), "accuracy"] == 0.5
+
+
+def test_an_answer_withheld_here_and_there_is_a_refusal(tmp_path: Path) -> None:
+    def some(prompt: Prompt) -> str | None:
+        return None if prompt.protocol.id == GAMES[0].id else label_a(prompt)
+
+    found = compared(tmp_path, Measuring(ScriptedAgent(some, name="a")), moralis())
+    rows = found.rows[found.rows["protocol_id"] == GAMES[0].id]
+    withheld = rows.loc[rows["agent"] == "a", "raw"]
+    assert len(withheld) == 12
+    assert all(text is None for text in withheld)
+    assert (rows.loc[rows["agent"] == "a", "right"] == 0).all()
+    pytest.importorskip("matplotlib")
+    text = found.write(tmp_path / "r.html").read_text(encoding="utf-8")
+    assert "<pre>(no text)</pre>" in text
+    assert "<pre>None</pre>" not in text
+    compared(tmp_path, Measuring(ScriptedAgent(some, name="a")), moralis())  # and from its log
+
+
+class Measuring:
+    """An agent that writes the first label with certainty in one order of labels, else with none."""
+
+    def __init__(self, agent: ScriptedAgent) -> None:
+        self.agent, self.name, self.settings = agent, agent.name, agent.settings
+        self.orders: list[list[int]] = []
+
+    def answer(self, prompts: list[Prompt], seeds: list[int]) -> object:
+        return self.agent.answer(prompts, seeds)
+
+    def decision_probabilities(self, prompts: list[Prompt], texts: list[str | None]) -> object:
+        assert all(text is None or isinstance(text, str) for text in texts)
+        self.orders.append(sorted(prompt.order for prompt in prompts))
+        return np.array([[0.6, 0.2] if prompt.order == 0 else [0.1, 0.1] for prompt in prompts])
+
+
+@pytest.mark.parametrize("n", [1, 2, 5, 12])
+def test_the_mass_on_labels_is_measured_in_both_orders(tmp_path: Path, n: int) -> None:
+    agent = Measuring(ScriptedAgent(label_a, name="a"))
+    found = compared(tmp_path, agent, moralis(), protocols=GAMES[:n])
+    # Two parts, after either action; one or two templates each.
+    assert [len(orders) for orders in agent.orders] == [min(4 * n, 6)] * 2 + [min(2 * n, 6)] * 2
+    assert all(sum(orders) == len(orders) / 2 for orders in agent.orders)
+    assert found.accuracy(())["mass"]["a"] == pytest.approx((0.8 + 0.2) / 2, rel=ROUNDING)
+
+
+def test_one_protocol_has_no_clusters(tmp_path: Path) -> None:
+    found = compared(tmp_path, LogitAgent(0.02, name="base"), moralis(), protocols=GAMES[:1])
+    assert found.fits["base"].cluster_names == ()
+    assert np.isnan(found.accuracy(()).loc["base", "std_error"])
+
+    def one(prompt: Prompt) -> str | None:
+        return label_a(prompt) if prompt.protocol.id == GAMES[0].id else None
+
+    found = compared(tmp_path, ScriptedAgent(one, name="one"), moralis())
+    assert found.fits["one"].cluster_names == ()
+    assert found.fits["moralis"].cluster_names == ("protocol",)
+
+
+def test_incentives_are_clustered_by_protocol_whatever_was_seen(tmp_path: Path) -> None:
+    found = compared(tmp_path, LogitAgent(0.02, name="base"), moralis())
+    fit = found.fits["base"]
+    assert fit is not None
+    assert fit.incentive_sensitivity().n_protocols == len(GAMES) == fit.clusters[0].max() + 1
+    assert f"clustered by {len(GAMES)} protocols." in str(fit.incentive_sensitivity())
+
+
+def test_a_log_without_any_answer_is_an_error(tmp_path: Path) -> None:
+    class Down:
+        name, settings = "down", {}
+
+        def answer(self, prompts: list[Prompt], seeds: list[int]) -> list[Failure]:
+            return [Failure("no server")] * len(prompts)
+
+    cells = {"plain": (("plain",), ("table",))}
+    with (
+        pytest.warns(UserWarning, match="had no answer"),
+        pytest.raises(AgentError, match=r"none of the 2 questions of .* was answered"),
+    ):
+        compared(tmp_path, Down(), moralis(), protocols=GAMES[:1], cells=cells)
 
 
 def test_reasons_are_right_only_where_every_number_is(tmp_path: Path) -> None:
@@ -209,13 +298,71 @@ def test_prompts_that_were_trained_on_are_refused(tmp_path: Path) -> None:
     assert len(make_prompts([other], wordings=[seen.wording], renderings=["table"])) == 2
 
 
-def test_bad_input_is_refused_before_anything_is_asked(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="both agents are called 'moralis'"):
-        compared(tmp_path, moralis(), moralis())
-    with pytest.raises(InputError, match="give belief="):
-        compared(tmp_path, uniform(), moralis(), protocols=sample_protocols("tg", 2))
-    with pytest.raises(InputError, match="no protocols"):
-        compared(tmp_path, uniform(), moralis(), protocols=[])
+def test_validation_prompts_and_protocols_in_other_words_are_refused(tmp_path: Path) -> None:
+    place = tmp_path / "data"
+    data = make_dataset("economicus", 8, place, n_valid=2)
+    for example, file in ((data.valid[0], "valid"), (data.train[0], "train")):
+        prompt = example.prompt
+        same = {"protocols": [prompt.protocol, *GAMES], "labels": [prompt.labels]}
+        cells = {"same": ((prompt.wording,), (prompt.rendering,))}
+        with pytest.raises(InputError, match=rf"stands in .*{file}\.jsonl"):
+            compared(tmp_path / "e", uniform(), moralis(), trained_on=place, cells=cells, **same)
+        p = prompt.protocol
+        copy = Protocol("matrix", 2 * p.T + 1, 2 * p.R + 1, 2 * p.P + 1, 2 * p.S + 1, id="copy")
+        with pytest.raises(InputError, match="'copy', or an affine copy, is in the data set"):
+            compared(
+                tmp_path / "e", uniform(), moralis(), trained_on=place, protocols=[copy, *GAMES]
+            )
+    assert not (tmp_path / "e").exists()
+    # Manifests of older versions do not say which protocols there are.
+    (place / "manifest.json").write_text("{}")
+    compared(tmp_path / "e", uniform(), moralis(), trained_on=place, protocols=[copy, *GAMES])
+    (place / "manifest.json").write_text("[]")
+    with pytest.raises(InputError, match="is no manifest"):
+        compared(tmp_path / "e", uniform(), moralis(), trained_on=place)
+
+
+class Silent:
+    """An agent that cannot answer."""
+
+    name, settings = "silent", {}
+
+
+FLAT = Protocol("matrix", 40, 40, 40, 40, id="flat")
+PLAIN = (("plain",), ("table",))
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"base": moralis()}, "both agents are called 'moralis'"),
+        ({"protocols": sample_protocols("tg", 2)}, "give belief="),
+        ({"protocols": []}, "no protocols"),
+        ({"protocols": [*GAMES, FLAT]}, "'flat': all payoffs are equal"),
+        ({"protocols": [GAMES[0], GAMES[0]]}, "an id of its own"),
+        ({"cells": CELLS | {"later": (("poem",), ("table",))}}, "poem"),
+        ({"cells": {}}, "cells must be a mapping"),
+        ({"cells": {"plain": ("plain", "table")}}, "cells must be a mapping"),
+        ({"cells": {"plain": (("plain",), ("table",), ("letters",))}}, "cells must be a mapping"),
+        ({"cells": {"plain": (("plain",), ())}}, "cells must be a mapping"),
+        ({"cells": {"plain": (("plain",), 3)}}, "cells must be a mapping"),
+        ({"cells": {"a b": PLAIN, "a_b": PLAIN}}, "cells 'a b' and 'a_b' would share the log"),
+        ({"base": LogitAgent(0.1, name="moralis!")}, "agents 'moralis!' and 'moralis' would share"),
+        ({"labels": ()}, "labels must be a list"),
+        ({"reply": "verse"}, "reply must be one of"),
+        ({"base_reply": ""}, "reply must be one of"),
+        ({"belief": "elicited"}, "belief must be a probability"),
+        ({"belief": 1.5}, "belief must be one probability"),
+        ({"tuned": Silent()}, "tuned must be an agent with name, settings and answer"),
+        ({"base": None}, "base must be an agent"),
+    ],
+)
+def test_bad_input_is_refused_before_anything_is_asked(
+    tmp_path: Path, given: dict[str, object], words: str
+) -> None:
+    asked = {"base": uniform(), "tuned": moralis()} | given
+    with pytest.raises(InputError, match=words):
+        compared(tmp_path, asked.pop("base"), asked.pop("tuned"), **asked)
     assert not list(tmp_path.glob("*.jsonl"))
 
 
@@ -229,3 +376,51 @@ def test_the_report_is_one_file(tmp_path: Path) -> None:
     assert "<tuned>" not in text
     table = found.accuracy(())
     assert f"accuracy {table.loc['uniform', 'accuracy']:.3f}" in text
+
+
+def test_accuracy_is_split_by_any_column_and_loses_no_answers(tmp_path: Path) -> None:
+    protocols = sample_protocols("ug", 6, 1)
+    found = compared(
+        tmp_path, uniform(), economicus(), "economicus", protocols=protocols, belief=0.5
+    )
+    assert found.rows["seen"].isna().all()
+    table = found.accuracy(["seen"])
+    assert table["answers"].tolist() == [len(found.rows) / 2] * 2
+    assert set(table["accuracy"]) == set(found.accuracy(())["accuracy"])
+    pd.testing.assert_frame_equal(found.accuracy("cell"), found.accuracy(["cell"]))
+    for by in ("cel", ["cell", "x"], ["agent"], ["cell", "cell"]):
+        with pytest.raises(
+            InputError, match=r"by must be columns of rows.* There are .*cell, seen"
+        ):
+            found.accuracy(by)
+
+
+def test_intervals_of_few_protocols_are_those_of_students_t(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    found = compared(tmp_path, uniform(), moralis())
+    table = found.accuracy().loc["uniform"]
+    ax = plot_accuracy(found)
+    ends = ax.containers[0].lines[2][0].get_segments()
+    assert len(ends) == len(table)
+    for (left, right), (_, line) in zip(ends, table.iterrows(), strict=True):
+        mean, reach = (
+            line["accuracy"],
+            line["std_error"] * stats.t.ppf(0.975, line["protocols"] - 1),
+        )
+        if line["protocols"] > 1:
+            assert left[0] == pytest.approx(max(mean - reach, 0), abs=ROUNDING)
+            assert right[0] == pytest.approx(min(mean + reach, 1), abs=ROUNDING)
+
+
+def test_protocols_without_a_best_choice_are_no_clusters(tmp_path: Path) -> None:
+    # Both actions pay the same against either.
+    tie = Protocol("matrix", 50, 50, 20, 20, id="tie")
+    found = compared(tmp_path, uniform(), economicus(), "economicus", protocols=[tie, *GAMES[:5]])
+    assert found.accuracy(())["protocols"].tolist() == [5, 5]
+
+
+def test_a_report_needs_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = compared(tmp_path / "logs", uniform(), moralis(), protocols=GAMES[:2])
+    monkeypatch.setattr("mlinstruments.alignment.report.html_report", None)  # nothing is drawn
+    with pytest.raises(InputError, match=r"there is no folder .*absent to write r\.html to"):
+        found.write(tmp_path / "absent" / "r.html")

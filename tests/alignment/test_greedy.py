@@ -10,7 +10,7 @@ import pytest
 from mlinstruments._core.exceptions import InputError
 from mlinstruments.agents import LocalAgent, Prompt, make_prompt
 from mlinstruments.alignment import GreedyAgent, finetune, make_dataset, target
-from mlinstruments.alignment.greedy import _prompt_tokens
+from mlinstruments.alignment.greedy import _prompt_tokens, told_apart
 from mlinstruments.games import Protocol
 
 from .tiny import tiny_model
@@ -133,24 +133,69 @@ def test_a_forced_agent_takes_the_most_probable_label(tuned: Path) -> None:
     assert texts(agent) == texts(GreedyAgent(tuned))
 
 
-def test_label_probabilities_are_those_of_the_next_token(tuned: Path) -> None:
+def after(model: object, tokens: list[int]) -> object:
+    """Probabilities of the token behind some."""
+    with torch.no_grad():
+        logits = model(torch.tensor([tokens])).logits[0, -1].double()  # type: ignore[operator]
+    return torch.softmax(logits, -1)
+
+
+def test_label_probabilities_are_those_of_the_next_tokens(tuned: Path) -> None:
     agent = GreedyAgent(tuned, batch=3)
     model, tokenizer = agent._loaded
     written = ["I get 3.\nDecision: A", "", "Decision: A or\nDecision: B", None] * 2
     found = agent.decision_probabilities(PROMPTS, written)
     ends = ["I get 3.\nDecision:", "Decision:", "Decision: A or\nDecision:", "Decision:"] * 2
+    space = tokenizer(" ")["input_ids"][0]  # a token a character: " A" begins with a space
     for row, (prompt, end) in enumerate(zip(PROMPTS, ends, strict=True)):
         text = tokenizer.apply_chat_template(
             prompt.messages, tokenize=False, add_generation_prompt=True
         )
-        with torch.no_grad():
-            logits = (
-                model(torch.tensor([tokenizer(text + end)["input_ids"]])).logits[0, -1].double()
-            )
-        p = torch.softmax(logits, -1)
-        space = tokenizer(" ")["input_ids"][0]  # a token a character: " A" begins with a space
+        tokens = tokenizer(text + end)["input_ids"]
+        first, second = after(model, tokens), after(model, [*tokens, space])
         for column, option in enumerate(prompt.options):
-            ids = {tokenizer(option)["input_ids"][0], space}
+            label = tokenizer(option)["input_ids"][0]
+            # The space is that of both labels, and counts for the one that comes behind it.
+            expected = float(first[label] + first[space] * second[label])  # type: ignore[index]
             # Padding changes float32 sums in their last digits.
-            assert found[row, column] == pytest.approx(sum(float(p[i]) for i in ids), rel=1e-4)
+            assert found[row, column] == pytest.approx(expected, rel=1e-4)
     assert np.all(found > 0)
+    assert np.all(found.sum(axis=1) <= 1)
+
+
+class Words:
+    """A tokenizer with some words; other text is one token a character."""
+
+    def __init__(self, **words: list[int]) -> None:
+        self.words = words
+
+    def __call__(self, text: str, add_special_tokens: bool) -> dict[str, list[int]]:
+        name = text.replace(" ", "_")
+        return {"input_ids": self.words.get(name, [100 + ord(c) for c in text])}
+
+
+def test_labels_are_told_apart_by_as_few_tokens_as_can_be() -> None:
+    # "1" alone and behind a space, as in the vocabulary of SmolLM2.
+    digits = Words(**{"1": [33], "2": [34], "_1": [216, 33], "_2": [216, 34]})
+    assert told_apart(digits, ("1", "2")) == [{(33,), (216, 33)}, {(34,), (216, 34)}]
+    # Where the first tokens differ they are enough.
+    plain = Words(red=[1, 2, 3], blue=[4, 2], _red=[1, 5], _blue=[6])
+    assert told_apart(plain, ("red", "blue")) == [{(1,)}, {(4,), (6,)}]
+    with pytest.raises(InputError, match="tokens of 'red' are also those another of"):
+        told_apart(Words(red=[1], redder=[1, 2], _red=[3], _redder=[4]), ("red", "redder"))
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [({"style": "nope"}, "style must be one of"), ({"guess": 7}, "kappa must be a number"),
+     ({"guess": "kantian"}, "utility must be one of")],
+)  # fmt: skip
+def test_a_guess_that_is_none_is_refused(given: dict[str, object], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        GreedyAgent(**given)  # type: ignore[arg-type]
+
+
+def test_a_guess_by_name_is_that_by_weight(tuned: Path) -> None:
+    guesses = [GreedyAgent(tuned, guess=g)._guess(PROMPTS[0]) for g in ("moralis", 0.5, 0)]
+    assert guesses[0] == guesses[1] != guesses[2]
+    assert all(guesses)

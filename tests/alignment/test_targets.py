@@ -30,7 +30,7 @@ def prompts(seed: int = 0, each: int = 4) -> list[Prompt]:
             for node in nodes:
                 wording, rendering = names[len(made) % len(names)]
                 belief = [
-                    float(b) for b in rng.choice([0.1, 0.25, 0.5, 0.9, 1.0], protocol.n_nodes)
+                    float(b) for b in rng.choice([0.0, 0.1, 0.25, 0.5, 0.9, 1.0], protocol.n_nodes)
                 ]
                 seen = (
                     int(rng.integers(2))
@@ -53,14 +53,17 @@ def untied(prompt: Prompt, kappa: float) -> bool:
 
 
 @pytest.mark.parametrize("style", STYLES)
-@pytest.mark.parametrize("kappa", [0.0, 0.5, 0.3, 1.0])
+@pytest.mark.parametrize("kappa", [0.0, 0.5, 0.25, 0.3, 0.75, 1.0])
 def test_every_number_is_found_right_by_a_second_evaluator(kappa: float, style: str) -> None:
     checked = 0
-    for prompt in prompts():
-        if untied(prompt, kappa):
-            check_target(prompt, target(prompt, kappa, style), kappa)
-            checked += 1
-    assert checked > 30
+    for seed in (0, 1):
+        for prompt in prompts(seed, each=8):
+            if untied(prompt, kappa):
+                text = target(prompt, kappa, style)
+                check_target(prompt, text, kappa)
+                assert reasons_hold(prompt, text, kappa) == (style != "action")
+                checked += 1
+    assert checked > 120
 
 
 @pytest.mark.parametrize("kappa", [0.0, 0.5, 0.3])
@@ -182,6 +185,87 @@ def test_payoffs_attributed_to_the_wrong_option_are_found() -> None:
         )
     with pytest.raises(InputError, match="nothing in it can be checked"):
         check_target(prompt, "It is about 40 points.\n" + good)
+
+
+@pytest.mark.parametrize(
+    ("kappa", "right", "said"),
+    [
+        (0.0, "I A, other B: I get 10.", "I A, other A: I get 60."),  # a cell not reached
+        (0.0, "I B, other B: I get 40.", "I B, other A: I get 45."),
+        (0.0, "I A, other B: I get 10.", "I A: 10."),
+        (0.0, "I A, other B: I get 10.", "I A, other B: 10."),
+        (0.0, "I A, other B: I get 10.", "I A: moving first 10, moving second 10. 10."),
+        (0.0, "My payoffs: A A 60,", "My payoffs: A A 99, A A 60,"),
+        (0.5, "I A, other B: I get 10. I A", "I A, other A: I get 60. I A"),
+        (0.5, "I A, other A: I get 60. 10 +", "I A, other A: I get 20 + 40 = 60. 10 +"),
+        (0.5, "I A, other A: I get 60. 10 +", "Both A: 60. 10 +"),
+        (0.5, "10 + 60 = 070", "35 + 35 = 070"),  # of numbers that were not read
+        (0.5, "10 + 60 = 070", "10 + 30 + 30 = 070"),
+        (0.5, "10 + 60 = 070", "1 × 10 + 1 × 60 = 070"),
+        (0.5, "10 + 60 = 070", "070"),
+        (0.3, "0.7 × 10 + 0.3 × 60 = 25", "0.3 × 10 + 0.7 × 60 = 25"),
+        (0.3, "0.7 × 10 + 0.3 × 60 = 25", "0.5 × 10 + 0.5 × 40 = 25"),
+        (0.3, "0.7 × 10 + 0.3 × 60 = 25", "7 + 18 = 25"),
+    ],
+)  # fmt: skip
+def test_right_numbers_from_elsewhere_are_found(kappa: float, right: str, said: str) -> None:
+    prompt = make_prompt(HUNT, 0, seen=0, reply="reasoned")
+    good = target(prompt, kappa)
+    assert right in good
+    assert not reasons_hold(prompt, good.replace(right, said), kappa)
+
+
+def test_expectations_add_up_the_ends_that_may_come() -> None:
+    prompt = make_prompt(HUNT, 0, belief=0.25, reply="reasoned")
+    good, right = target(prompt), "I A: 0.25 × 60 + 0.75 × 10 = 22.5."
+    assert right in good
+    for said in ("I A: 0.5 × 45 = 22.5.", "I A: 22.5.", "I A: 12.5 + 10 = 22.5.",
+                 "I A, other A: 0.25 × 60 + 0.75 × 10 = 22.5."):  # fmt: skip
+        assert not reasons_hold(prompt, good.replace(right, said))
+    spd = Protocol("spd", 90, 65, 25, 10, id="spd")
+    prompt = make_prompt(spd, 0, belief=(0.5, 0.75, 0.25), reply="reasoned")
+    good = target(prompt, 0.5)
+    sums = set(re.findall(r"0\.5 × [\d.]+ \+ 0\.5 × [\d.]+ = ([\d.]+\d)", good))
+    assert len(sums) > 2
+    for value in sums:
+        half = f"0.5 × {value} + 0.5 × {value} = {value}"
+        other = re.sub(rf"0\.5 × [\d.]+ \+ 0\.5 × [\d.]+ = {re.escape(value)}\b", half, good)
+        assert other == good or not reasons_hold(prompt, other, 0.5)
+
+
+def test_a_decision_alone_is_a_label_and_nothing_else() -> None:
+    prompt = make_prompt(HUNT, 0, seen=0, reply="reasoned")
+    for alone in ("B", "Decision: B"):
+        check_target(prompt, alone)
+    for more in ("I A, other B: I get 99. I B, other B: I get 1. Decision: B", "Option B", "B."):
+        with pytest.raises(InputError, match="a label and nothing else"):
+            check_target(prompt, more)
+
+
+def test_the_principle_is_that_of_the_utility() -> None:
+    prompt = make_prompt(HUNT, 0, seen=0, reply="reasoned")
+    kappas = (0.0, 0.25, 0.5, 1.0)
+    said = {kappa: target(prompt, kappa, "full").partition("\n")[0] for kappa in kappas}
+    for kappa in kappas:
+        for other in kappas:
+            text = f"{said[other]}\n{target(prompt, kappa)}"
+            assert reasons_hold(prompt, text, kappa) == (kappa == other)
+    # Weights as they are, all digits of them.
+    text = target(prompt, 0.1234567, "full")
+    assert "with weights 0.1234567 and 0.8765433." in text
+    check_target(prompt, text, 0.1234567)
+
+
+def test_prompts_without_a_target_and_weights_that_are_none_are_refused() -> None:
+    prompt = make_prompt(HUNT, 0, seen=0, reply="reasoned")
+    for check in (check_target, reasons_hold):
+        with pytest.raises(InputError, match="states no belief"):
+            check(make_prompt(HUNT, 0), "A")
+        with pytest.raises(InputError, match="asks for a belief"):
+            check(belief_prompt(HUNT, 0), "50")
+        for kappa in (float("nan"), 1.5):
+            with pytest.raises(InputError, match="kappa must be"):
+                check(prompt, "A", kappa)
 
 
 def test_the_tree_and_the_paths_agree() -> None:

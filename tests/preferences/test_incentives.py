@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -126,7 +127,8 @@ def test_strategies_and_nodes_give_the_same_model_free_slope(
 # ---- without a model ----------------------------------------------------------------------------
 
 
-def test_slope_is_that_of_statsmodels(data: ChoiceData, found: IncentiveSensitivity) -> None:
+def slope_of_statsmodels(data: ChoiceData, cluster: dict[str, int] | None = None) -> Any:
+    """Weighted least squares of the share on the gap, clustered by protocol or by groups of it."""
     rows = node_rows(data)
     rows["made"] = rows["count"] * rows["taken"]
     cells = rows.groupby(["protocol", "game", "node", "gap"], as_index=False)[
@@ -135,8 +137,12 @@ def test_slope_is_that_of_statsmodels(data: ChoiceData, found: IncentiveSensitiv
     dummies = pd.get_dummies(cells["game"] + cells["node"].astype(str), dtype=float)
     x = np.column_stack([cells["gap"], dummies])
     model = sm.WLS(cells["made"] / cells["count"], x, weights=cells["count"])
-    groups = pd.factorize(cells["protocol"])[0]
-    expected = model.fit(cov_type="cluster", cov_kwds={"groups": groups}, use_t=True)
+    groups = pd.factorize(cells["protocol"].map(cluster) if cluster else cells["protocol"])[0]
+    return model.fit(cov_type="cluster", cov_kwds={"groups": groups}, use_t=True)
+
+
+def test_slope_is_that_of_statsmodels(data: ChoiceData, found: IncentiveSensitivity) -> None:
+    expected = slope_of_statsmodels(data)
     assert found["slope"].estimate == pytest.approx(expected.params.iloc[0])
     assert found["slope"].std_error == pytest.approx(expected.bse.iloc[0])
     assert found["slope"].pvalue == pytest.approx(expected.pvalues.iloc[0])
@@ -289,6 +295,29 @@ def test_allocations_have_no_protocols() -> None:
     assert made["slope"].estimate > 0
     assert made["slope"].pvalue < 1e-6
     assert made.n_protocols == 200
+
+
+def test_coarser_clusters_of_the_fit_are_those_of_the_measures(
+    data: ChoiceData, found: IncentiveSensitivity
+) -> None:
+    pair = {p.id: k % 12 for k, p in enumerate(data.protocols)}
+    groups = {"pair": np.array([pair[data.protocols[p].id] for p in data.protocol]),
+              "part": np.arange(len(data.protocol)) % 12}  # fmt: skip
+    labelled = replace(data, labels={**data.labels, **groups})
+    paired = incentive_sensitivity(PreferenceLogit().fit(labelled, clusters="pair"))
+    assert paired.n_protocols == len(set(pair.values())) < found.n_protocols
+    assert f"clustered by {paired.n_protocols} groups of equal pair." in str(paired)
+    expected = slope_of_statsmodels(data, pair)
+    assert paired["slope"].estimate == found["slope"].estimate
+    assert paired["slope"].std_error == pytest.approx(expected.bse.iloc[0])
+    assert paired["slope"].pvalue == pytest.approx(expected.pvalues.iloc[0])
+    for name in ("best_response_rate", "regret"):
+        assert paired[name].estimate == found[name].estimate
+        assert paired[name].std_error != pytest.approx(found[name].std_error)
+    # Clusters that cut protocols in parts leave the protocols.
+    cut = incentive_sensitivity(PreferenceLogit().fit(labelled, clusters="part"))
+    assert cut.n_protocols == found.n_protocols
+    assert cut["slope"] == found["slope"]
 
 
 def test_probabilities_have_no_chi_square(data: ChoiceData) -> None:

@@ -74,6 +74,13 @@ def row_protocols(design: Design) -> IntArray:
     return np.unique(design.choice_set, return_inverse=True)[1].astype(np.int64)
 
 
+def row_clusters(design: Design) -> IntArray:
+    """What choices of every row are clustered by, (N,); the protocol where nothing else is said."""
+    if "cluster" in design.labels:
+        return np.asarray(design.labels["cluster"], dtype=np.int64)
+    return row_protocols(design)
+
+
 def row_games(design: Design) -> AnyArray:
     """Game of every row, (N,); "all" where the data have no games."""
     if "game" in design.labels:

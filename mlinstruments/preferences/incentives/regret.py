@@ -22,7 +22,7 @@ def extremes(design: Design) -> tuple[FloatArray, FloatArray]:
     return np.asarray(best), np.asarray(worst)
 
 
-def replies(design: Design, protocol: IntArray) -> tuple[Measure, Measure]:
+def replies(design: Design, cluster: IntArray) -> tuple[Measure, Measure]:
     """Best-response rate and regret over its range, by set and alternative."""
     best, worst = extremes(design)
     span = best - worst
@@ -40,7 +40,7 @@ def replies(design: Design, protocol: IntArray) -> tuple[Measure, Measure]:
             made.append(Measure(name, float("nan")))
             continue
         chosen = np.asarray(values[sets, design.action[kept]], dtype=float)
-        mean, error = _clustered_mean(chosen, weight, protocol[kept])
+        mean, error = _clustered_mean(chosen, weight, cluster[kept])
         made.append(
             Measure(name, mean, error, at_random=float(np.average(chance[sets], weights=weight)))
         )
@@ -48,10 +48,10 @@ def replies(design: Design, protocol: IntArray) -> tuple[Measure, Measure]:
 
 
 def _clustered_mean(
-    values: FloatArray, weight: FloatArray, protocol: IntArray
+    values: FloatArray, weight: FloatArray, cluster: IntArray
 ) -> tuple[float, float]:
     mean = float(np.average(values, weights=weight))
-    codes = np.unique(protocol, return_inverse=True)[1].astype(np.int64)
+    codes = np.unique(cluster, return_inverse=True)[1].astype(np.int64)
     clusters = int(codes.max()) + 1
     if clusters < 2:
         return mean, float("nan")

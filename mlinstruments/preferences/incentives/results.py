@@ -82,13 +82,17 @@ class IncentiveSensitivity(Printed):
     reason : str
         Why there are no model-based measures; empty where there are.
     n_protocols : int
-        Clusters of the standard errors of the model-free measures.
+        Clusters of the standard errors of the model-free measures: protocols, or the coarser
+        clusters of the fit.
+    clustered_by : str
+        What these are, in the plural.
     """
 
     measures: tuple[Measure, ...]
     equal_rates: tuple[EqualRates, ...]
     reason: str
     n_protocols: int
+    clustered_by: str = "protocols"
 
     def __getitem__(self, name: str) -> Measure:
         """A measure by name."""
@@ -147,7 +151,8 @@ class IncentiveSensitivity(Printed):
             yield f"Model-based measures: none, {self.reason}"
         yield "Gap: expected own payoff of one action less the other's, in points."
         yield "Regret: 0 best, 1 worst."
-        yield f"Model-free standard errors are clustered by {self.n_protocols} protocols."
+        clusters = f"{self.n_protocols} {self.clustered_by}"
+        yield f"Model-free standard errors are clustered by {clusters}."
         if self.equal_rates:
             yield "Chi-squares take every choice as independent evidence; repeated draws are not."
         sparse = [t.game for t in self.equal_rates if t.least_expected < LEAST_EXPECTED]

@@ -15,7 +15,9 @@ from .regret import TIE
 from .results import Measure
 
 
-def action_shares(design: Design, pairs: BinaryChoices, protocol: IntArray) -> pd.DataFrame:
+def action_shares(
+    design: Design, pairs: BinaryChoices, protocol: IntArray, cluster: IntArray
+) -> pd.DataFrame:
     """Share of the action and its gap by protocol, belief and node of a game."""
     weight = design.count[pairs.row]
     gap = pairs.difference[:, 0]
@@ -32,17 +34,20 @@ def action_shares(design: Design, pairs: BinaryChoices, protocol: IntArray) -> p
     )
     keys = ["protocol", "game", "node", "cell"]
     cells = table.groupby(keys, as_index=False).sum()
-    return cells.assign(share=cells["taken"] / cells["weight"]).rename(columns={"cell": "gap"})
+    clustered = pd.Series(cluster, protocol).groupby(level=0).first()  # a protocol lies in one
+    return cells.assign(
+        share=cells["taken"] / cells["weight"], cluster=cells["protocol"].map(clustered)
+    ).rename(columns={"cell": "gap"})
 
 
 def slope_of_share(cells: pd.DataFrame) -> Measure:
-    """Weighted least squares of :func:`action_shares` on their gaps, clustered by protocol."""
+    """Weighted least squares of :func:`action_shares` on their gaps, clustered."""
     node = cells.groupby(["game", "node"]).ngroup().to_numpy()
     weight, gap = cells["weight"].to_numpy(), cells["gap"].to_numpy()
     share = cells["share"].to_numpy()
     gap = gap - _means(gap, weight, node)
     share = share - _means(share, weight, node)
-    codes = np.unique(cells["protocol"], return_inverse=True)[1].astype(np.int64)
+    codes = np.unique(cells["cluster"], return_inverse=True)[1].astype(np.int64)
     n_clusters, n_coefficients = int(codes.max()) + 1, int(node.max()) + 2
     total = float(weight @ gap**2)
     if n_clusters < 2 or len(gap) <= n_coefficients or total <= TIE * weight.sum():
