@@ -1,8 +1,8 @@
 """Targets: a derivation in numbers and the decision it leads to, in words that can be checked.
 
 Every sentence that carries a number has one of a few forms, which :mod:`.verify` reads again:
-``I A, other B: I get 34.``, ``I A: I get 34.``, ``34 + 45 = 079.`` (any sums and products),
-``A 079, B 071.``, ``A 7, B 7: same.``, ``A 9, B 1: max(9, 1) = 9, A is more.`` and
+``I A, other B: I get 34.``, ``I A: I get 34.``, ``34 + 45: 4 + 5 = 09, 3 + 4 + 0 = 07: 079.``,
+``0.5 × 60 + 0.5 × 15 = 37.5.`` (any sums and products), ``A 079, B 071.``, ``A 7, B 7: same.``, ``A 9, B 1: max(9, 1) = 9, A is more.`` and
 ``79 is the most.`` Numbers are exact decimals: nothing is rounded.
 
 Two whole numbers are compared digit by digit, written with as many digits each. To say at once
@@ -10,7 +10,8 @@ which of two numbers of several digits is larger is what small models fail at: t
 than 27.", they copied payoffs and added them up without an error, and then wrote the smaller first.
 
 The derivation of homo moralis at kappa = 1/2 compares own + alike, twice the utility, so that whole
-payoffs stay whole numbers.
+payoffs stay whole numbers, and adds them up in columns: tuned on sums written at once, a small
+model wrote 20 + 75 = 105.
 """
 
 from __future__ import annotations
@@ -90,8 +91,8 @@ def target(prompt: Prompt, kappa: float = 0.0, style: str = "short") -> str:
     Decision: B
     >>> print(target(prompt, kappa=0.5))
     My payoffs: A A 60, A B 10, B A 45, B B 40. The other: B.
-    I A, other B: I get 10. I A, other A: I get 60. 10 + 60 = 070.
-    I B, other B: I get 40. I B, other B: I get 40. 40 + 40 = 080.
+    I A, other B: I get 10. I A, other A: I get 60. 10 + 60: 0 + 0 = 00, 1 + 6 + 0 = 07: 070.
+    I B, other B: I get 40. I B, other B: I get 40. 40 + 40: 0 + 0 = 00, 4 + 4 + 0 = 08: 080.
     A 070, B 080. A 0, B 0: same. A 7, B 8: max(7, 8) = 8, B is more.
     Decision: B
     """
@@ -319,11 +320,24 @@ class _Writer:
 
     def _weighed(self, own: Fraction, alike: Fraction) -> tuple[str, Fraction]:
         if self.kappa == HALF:
-            total = own + alike
-            written = aligned([total], SUM_DIGITS)[0] if total >= 0 else number(total)
-            return f"{number(own)} + {number(alike)} = {written}.", total
+            return _sum(own, alike), own + alike
         text, value = expectation([(1 - self.kappa, own), (self.kappa, alike)])
         return f"{text}.", value
+
+
+def _sum(one: Fraction, other: Fraction) -> str:
+    """Two numbers added up in columns from the right, or at once where they are not whole."""
+    total, said = one + other, f"{number(one)} + {number(other)}"
+    written = aligned([total], SUM_DIGITS)[0] if total >= 0 else number(total)
+    if one.denominator != 1 or other.denominator != 1 or min(one, other) < 0:
+        return f"{said} = {written}."
+    columns, carry = [], 0
+    for a, b in zip(*(text[::-1] for text in aligned([one, other])), strict=True):
+        digits = [a, b, *([str(carry)] if columns else [])]
+        column = sum(map(int, digits))
+        columns.append(f"{' + '.join(digits)} = {column:02d}")
+        carry = column // 10
+    return f"{said}: {', '.join(columns)}: {written}."
 
 
 def expectation(terms: Sequence[tuple[Fraction, Fraction]]) -> tuple[str, Fraction]:

@@ -28,13 +28,15 @@ _NUMBER = r"-?\d+(?:\.\d+)?"
 _TERM = rf"{_NUMBER}(?: × {_NUMBER})?"
 # A number, or a sum with what it comes to; no full stop belongs to it that ends a sentence.
 _SUM = rf"(?:{_TERM}(?: \+ {_TERM})* = )?{_NUMBER}"
+# A sum of two whole numbers in columns, the one on the right first, each with what it carries.
+_COLUMNS = r"\d+ \+ \d+: [\d +=,]+: \d+"
 # What a line about an option may be: its own payoff, the universalised one, their weighted sum.
 _LINE = re.compile(
     rf"I (?P<label>\S+?)(?:, other (?P<other>\S+))?: (?:I get (?P<got>{_NUMBER})"
     rf"|moving first (?P<first>{_SUM}), moving second (?P<second>{_SUM})\. (?P<mean>{_SUM})"
     rf"|(?P<own>{_SUM}))\."
     rf"(?: (?:I (?P<mine>\S+), other (?P<theirs>\S+): I get|Both (?P<both>\S+):)"
-    rf" (?P<alike>{_SUM})\. (?P<total>{_SUM})\.)?"
+    rf" (?P<alike>{_SUM})\. (?P<total>{_SUM}|{_COLUMNS})\.)?"
 )
 _READ = re.compile(r"My payoffs: (?P<cells>[^.]*(?:\.\d[^.]*)*)\.(?: The other: (?P<other>\S+)\.)?")
 _DIGITS = re.compile(r"(\S+) (\d), (\S+) (\d): (same|max\(\d, \d\) = \d, \S+ is more)")
@@ -220,7 +222,11 @@ def _check_option(prompt: Prompt, line: str, kappa: Fraction) -> str:
             _fail(prompt, line, f"it must say what {label} pays where both choose it")
         alike = [(Fraction(1), truth.alike)] if at_once else [(HALF, v) for v in truth.alike_roles]
         _check_sum(prompt, line, said["alike"], alike)
-        _check_sum(prompt, line, said["total"], _weighed(truth, kappa))
+        whole = [v.denominator == 1 and v >= 0 for v in (truth.own, truth.alike)]
+        if kappa == HALF and all(whole):
+            _check_columns(prompt, line, said["total"], int(truth.own), int(truth.alike))
+        else:
+            _check_sum(prompt, line, said["total"], _weighed(truth, kappa))
     return label
 
 
@@ -269,6 +275,20 @@ def _check_sum(prompt: Prompt, line: str, written: str, terms: Sequence[Term]) -
     added = Counter(_term(part) for side in sums for part in side.split(" + "))
     if added != Counter(terms):
         _fail(prompt, f"{line}: {written}", "it must add up the numbers that count, and no others")
+
+
+def _check_columns(prompt: Prompt, line: str, written: str, own: int, alike: int) -> None:
+    """Own and universalised payoff in columns: what each place comes to with what the last left."""
+    columns = []
+    for place in range(len(str(max(own, alike)))):
+        below, unit = 10**place, 10 ** (place + 1)
+        carry = (own % below + alike % below) // below
+        a, b = own % unit // below, alike % unit // below
+        left = f"{a} + {b}" + (f" + {carry}" if place else "")
+        columns.append(f"{left} = {a + b + carry:0>2}")
+    right = f"{own} + {alike}: {', '.join(columns)}: {own + alike:0>3}"
+    if written != right:
+        _fail(prompt, f"{line}: {written}", f"in columns it is {right!r}")
 
 
 def _term(written: str) -> Term:

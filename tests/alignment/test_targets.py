@@ -199,10 +199,14 @@ def test_payoffs_attributed_to_the_wrong_option_are_found() -> None:
         (0.5, "I A, other B: I get 10. I A", "I A, other A: I get 60. I A"),
         (0.5, "I A, other A: I get 60. 10 +", "I A, other A: I get 20 + 40 = 60. 10 +"),
         (0.5, "I A, other A: I get 60. 10 +", "Both A: 60. 10 +"),
-        (0.5, "10 + 60 = 070", "35 + 35 = 070"),  # of numbers that were not read
-        (0.5, "10 + 60 = 070", "10 + 30 + 30 = 070"),
-        (0.5, "10 + 60 = 070", "1 × 10 + 1 × 60 = 070"),
-        (0.5, "10 + 60 = 070", "070"),
+        (0.5, "10 + 60: 0 + 0 = 00, 1 + 6 + 0 = 07: 070", "35 + 35: 5 + 5 = 10, 3 + 3 + 1 = 07: 070"),  # of numbers that were not read
+        (0.5, "10 + 60: 0 + 0 = 00, 1 + 6 + 0 = 07: 070", "10 + 60 = 070"),
+        (0.5, "10 + 60: 0 + 0 = 00, 1 + 6 + 0 = 07: 070", "1 × 10 + 1 × 60 = 070"),
+        (0.5, "0 + 0 = 00, 1 + 6 + 0 = 07", "1 + 6 = 07, 0 + 0 + 0 = 00"),
+        (0.5, "0 + 0 = 00, 1 + 6 + 0 = 07", "0 + 0 = 00, 1 + 6 = 07"),
+        (0.5, "1 + 6 + 0 = 07", "1 + 6 + 1 = 07"),
+        (0.5, "1 + 6 + 0 = 07", "1 + 6 + 0 = 7"),
+        (0.5, "10 + 60: 0 + 0 = 00, 1 + 6 + 0 = 07: 070", "070"),
         (0.3, "0.7 × 10 + 0.3 × 60 = 25", "0.3 × 10 + 0.7 × 60 = 25"),
         (0.3, "0.7 × 10 + 0.3 × 60 = 25", "0.5 × 10 + 0.5 × 40 = 25"),
         (0.3, "0.7 × 10 + 0.3 × 60 = 25", "7 + 18 = 25"),
@@ -297,12 +301,31 @@ def test_targets_read_as_they_should() -> None:
     assert target(prompt, 0.5, "action") == "B"
 
 
+@pytest.mark.parametrize(
+    ("payoffs", "sums"),
+    [
+        ((45, 60, 40, 15), ("15 + 60: 5 + 0 = 05, 1 + 6 + 0 = 07: 075", "40 + 40: 0 + 0 = 00, 4 + 4 + 0 = 08: 080")),
+        ((90, 95, 60, 85), ("85 + 95: 5 + 5 = 10, 8 + 9 + 1 = 18: 180", "60 + 60: 0 + 0 = 00, 6 + 6 + 0 = 12: 120")),
+        ((9, 105, 4, 7), ("7 + 105: 7 + 5 = 12, 0 + 0 + 1 = 01, 0 + 1 + 0 = 01: 112", "4 + 4: 4 + 4 = 08: 008")),
+        ((45, 60.5, 40, 15), ("15 + 60.5 = 075.5", "40 + 40: 0 + 0 = 00, 4 + 4 + 0 = 08: 080")),
+        ((45, 60, -40, 15), ("15 + 60: 5 + 0 = 05, 1 + 6 + 0 = 07: 075", "-40 + -40 = -80")),
+    ],
+)  # fmt: skip
+def test_whole_numbers_are_added_up_in_columns(
+    payoffs: tuple[float, ...], sums: tuple[str, str]
+) -> None:
+    protocol = Protocol("matrix", *payoffs, id="hunt")
+    text = target(make_prompt(protocol, 0, seen=0, reply="reasoned"), 0.5)
+    assert all(f"{said}.\n" in text for said in sums)
+
+
 def test_at_equal_weights_the_sum_is_twice_the_utility() -> None:
     for prompt in prompts(each=2):
         if untied(prompt, 0.5):
             label = best_choice(prompt.protocol, prompt.belief or (), 0.5)
             top = max(
-                float(n) for n in re.findall(r"= (-?[\d.]+)\.$", target(prompt, 0.5), re.MULTILINE)
+                float(n)
+                for n in re.findall(r"[=:] (-?[\d.]+)\.$", target(prompt, 0.5), re.MULTILINE)
             )
             assert top == pytest.approx(2 * label.utility.max(), rel=1e-12)
 
