@@ -1,0 +1,269 @@
+"""Words around a label: those of the templates, and those that make it a decision or unmake it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+
+from . import templates
+
+_NOUNS = {
+    *("option", "action", "choice", "plan", "button", "answer", "sheet", "entry", "list", "line"),
+    *("label", "word", "mark", "letter", "move", "decision"),
+}
+_HEADS = {"answer", "choice", "selection", "pick", "move", "mark"}
+_VERBS = {"choose", "pick", "select", "take", "go for", "go with", "opt for", "press", "say"}
+_VERBS |= {"mark", "play", "prefer", "settle on", "decide on", "vote for"}
+# "I make 2" may be about points.
+_NO_VERBS = {"make", "do", "get", "have"}
+
+# What may stand around a label: quotes, brackets, emphasis, a full stop.
+OPEN = r"(?:[\s\"'`“”(\[{<*_#$]|\\boxed\b|\\text\b)*"
+CLOSE = r"[\s\"'`“”)\]}>*_.!,;:$]*"
+CLOSED = r"[\"'`”)\]}>*_$]*"
+_COLON = r"[\"'*_]*\s*[:=]"
+_ADVERB = (
+    r"(?:\s+(?:definitely|probably|certainly|clearly|confidently|therefore|thus|hence|rather|still"
+    r"|now|just|simply|finally|ultimately))?"
+)
+# May part a decision from what comes before it in its sentence; anything else there may unmake it.
+_STANDS = re.compile(
+    r"(?:\A|[,;:—–(-]|\b(?:so|thus|therefore|hence|then|but|yet|still|now|finally|ultimately"
+    r"|overall|conclusion|(?:that|this|which)(?:'s|\s+is)\s+why"
+    r"|I\s+(?:think|believe|guess)(?:\s+that)?))[^\w\"“']*\Z|\A\W*\Z",
+    re.IGNORECASE,
+)
+_OPENERS = re.compile(
+    r"\W*(?:(?:so|thus|therefore|hence|then|ok|okay|well|finally|ultimately|overall|in\s+conclusion"
+    r"|in\s+summary|here\s+is|here's|and)\W+)*",
+    re.IGNORECASE,
+)
+_CONDITION = re.compile(
+    r"\b(?:if|when|whenever|unless|until|whether|where|suppos\w+|assum\w+|imagin\w+|pretend\w*"
+    r"|hypothetical\w*|provided|given\s+that|in\s+(?:the\s+|that\s+)?case|in\s+which|for\s+example"
+    r"|for\s+instance|tempt\w+|(?<!'s\s)(?<!is\s)why|no\s+way)\b"
+    r"|\A\W*(?:should|were|had|once)\b",
+    re.IGNORECASE,
+)
+# "If I choose B I get 40, so I choose A": the condition has come to its end.
+_OWN = re.compile(
+    r"\s+(?:I|we)\b.*(?:;|\b(?:so|thus|therefore|hence|but|yet|still)\b)", re.I | re.S
+)
+_OTHERS = re.compile(
+    r"\b(?:others?(?:'s)?|they|their|opponents?(?:'s)?|partners?(?:'s)?|he|she|player\s+\w+"
+    r"|somebody|someone|people)\b[^,;]*[:(]\W*\Z",
+    re.IGNORECASE,
+)
+_SENTENCE = re.compile(r"[.!?][\"'”)\]]*\s|[\n\r]")
+# What may follow a label that is chosen. "I choose A if", "A and", "A, B" or "A is" go on elsewhere.
+_FOLLOWS = re.compile(
+    CLOSED
+    + r"(?:\s*\Z|[ \t]*[\n\r]|[ \t]*[.!;]+[^\w%]"
+    + r"|[ \t]*[.!;]+\Z|[ \t]*(?:,|—|–|\s-+\s)\s*(?!(?:and\b|while\b|then\b|with\b|\W)*(?:the\s+|my\s+)?"
+    r"(?:others?|they|them|he|she|opponents?|partners?|you|players?|someone|somebody|both|each|if"
+    r"|unless|when|provided|assuming|or|but\s+only|only|\d|(?:I|we)\s+(?:\w+\s+)?(?:get|receive|earn"
+    r"|lose|gain|end)|gets?|(?:is|are|was|would|being|which\s+is\s+not|pays|gives)\b)\b)"
+    r"|\s+(?:because|since|so|over|instead|rather|despite|given|due|even\s+though|although|though"
+    r"|here|now|again|this\s+time|too|hoping|expecting|based|regardless|than|in\s+order|simply|but"
+    r"|as\s+(?:it|this|that|I|they|both|my|we)|to\s+(?!be\b)[a-z]+|for\s+(?!granted)[a-z]+|in\s+this"
+    r"|with\s+(?!probability)[a-z]+|out\s+of\s+[a-z]+)\b)",
+    re.IGNORECASE,
+)
+_TO = re.compile(CLOSED + r"\s+(?:for|in|with|over|out|here|now|too|than)\b", re.IGNORECASE)
+_HEDGED = re.compile(r"\b(?:would|prefer|like|want)\b|'d\b", re.IGNORECASE)
+_BUT = re.compile(r"\b(?:but|however|yet|except|although|though|only)\b", re.IGNORECASE)
+_CORRECTS = re.compile(
+    r"\b(?:wait|actually|scratch|correction|on\s+second\s+thought|sorry|I\s+mean|make\s+that"
+    r"|chang(?:e|ed|ing)\s+my|take\s+(?:that|it)\s+back|or\s+rather|mistake|hmm+|just\s+kidding"
+    r"|reconsider\w*)\b|(?:^|[.,;!?—–-]\s*)no\b(?!\s+(?:matter|other|doubt|risk))",
+    re.IGNORECASE | re.MULTILINE,
+)
+
+
+@cache
+def template_words() -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What the wordings call a choice, and to make one: nouns and verbs, longest first.
+
+    Returns
+    -------
+    nouns, verbs : tuple of str
+
+    Examples
+    --------
+    >>> from mlinstruments.agents.phrases import template_words
+    >>> nouns, verbs = template_words()
+    >>> "ticket" in nouns, "vote for" in verbs
+    (True, True)
+    """
+    nouns, verbs = set(_NOUNS | _HEADS), set(_VERBS)
+    for name in templates.wordings():
+        words = templates.wording(name)
+        verbs.add(str(words["verb"]))
+        nouns |= set(re.findall(r"([^\W\d_]+) \{plan\}", words["plan_line"]))
+        for key in ("question_label", "question_reasoned", "plan_label", "plan_reasoned"):
+            nouns |= set(re.findall(r"\b[Yy]our (\w+)\W*\{options\}", words[key]))
+            asked = r"\b[Ww]hich (?!do\b|will\b|would\b|one\b)(\w+) (?:(?:do|will|would) )?you "
+            for noun, verb in re.findall(asked + r"(\w+(?: (?:in|for|on|with)\b)?)", words[key]):
+                nouns.add(noun)
+                verbs |= {verb} - _NO_VERBS
+    return _longest(nouns), _longest(verbs)
+
+
+@cache
+def echoes() -> tuple[str, ...]:
+    """Patterns of whole lines of plans as the wordings write them, a group where the plan is.
+
+    Returns
+    -------
+    tuple of str
+    """
+    made = set()
+    for name in templates.wordings():
+        words = templates.wording(name)
+        head, tail = str(words["plan_line"]).split("{plan}")
+        begins = str(words["plan_first"]).split("{x}")[0]
+        tail = tail.split("{parts}")[0] + begins
+        made.add(re.escape(head) + "({label})" + re.escape(tail) + r"\w+[^\n]*")
+    return tuple(sorted(made))
+
+
+def _longest(words: set[str]) -> tuple[str, ...]:
+    return tuple(sorted({word.casefold() for word in words}, key=lambda w: (-len(w), w)))
+
+
+def _any(words: Sequence[str]) -> str:
+    return "|".join(re.escape(word).replace(r"\ ", r"\s+") for word in words)
+
+
+@dataclass(frozen=True)
+class Patterns:
+    """Patterns for a set of labels; the group is the label."""
+
+    whole: re.Pattern[str]
+    echo: re.Pattern[str]
+    decision: re.Pattern[str]
+    value: re.Pattern[str]
+    answer: re.Pattern[str]
+    says: re.Pattern[str]
+    chosen: re.Pattern[str]
+    further: re.Pattern[str]
+    leading: re.Pattern[str]
+    bare: re.Pattern[str]
+    listed: re.Pattern[str]
+    against: re.Pattern[str]
+
+
+@cache
+def patterns(options: tuple[str, ...]) -> Patterns:
+    """Patterns that find labels where they decide.
+
+    Parameters
+    ----------
+    options : tuple of str
+
+    Returns
+    -------
+    Patterns
+    """
+    # Longest first, so that "10" is not read as "1". Single letters have their case, because
+    # "a" is a word.
+    ordered = sorted(options, key=len, reverse=True)
+    cased = "|".join(re.escape(o) if len(o) == 1 else f"(?i:{re.escape(o)})" for o in ordered)
+    any_case = f"(?i:{'|'.join(map(re.escape, ordered))})"
+    ends = r"(?![\w'%]|[.,]\d|-\w)"
+    nouns, verbs = map(_any, template_words())
+    noun = rf"(?i:(?:(?:the|my|your)\s+)?(?:{nouns})\s+)"
+    named = rf"{OPEN}(?:{noun}{OPEN})?"
+    label = rf"(?<!\w)({cased}){ends}"
+    # A small letter at the end of its line is no article.
+    small = [o.lower() for o in options if len(o) == 1 and o.lower() != o and o not in "AI"]
+    lower = rf"|(?:{'|'.join(map(re.escape, small))})(?=[.!]?\s*$)" if small else ""
+    said = rf"(?<!\w)({cased}{lower}){ends}"
+    at_end = rf"(?<!\w)((?:{cased})|{any_case}(?=[\"'`”)\]}}*_.!]*[ \t]*$)){ends}"
+    i = (
+        r"\bI(?:(?:'ll|'d|\s+will|\s+would|\s+shall)(?:\s+like\s+to)?|(?:'m|\s+am)\s+going\s+to"
+        r"|\s+want\s+to|(?:'ve|\s+have)?\s+decided?\s+to)?"
+        rf"{_ADVERB}\s+(?:{verbs})\b"
+        rf"|\bI(?:'m|\s+am){_ADVERB}\s+(?:going\s+(?:with|for)|choosing|picking|selecting|taking"
+        r"|opting\s+for|settling\s+on|voting\s+for)\b"
+        r"|\bI(?:'ve|\s+have)\s+(?:chosen|picked|selected|decided\s+on|settled\s+on|opted\s+for)\b"
+    )
+    own = rf"(?:my|our)\s+(?:final\s+|own\s+)?(?:{nouns})|(?:the\s+)?final\s+(?:{nouns})"
+    heads = rf"(?:{own}|the\s+(?:answer|decision))(?:{_COLON}|[\"'*_]*\s+(?:is|will\s+be|would\s+be)\b:?)"
+    verb = rf"(?i:(?:to\s+)?(?:I(?:'ll|\s+will)?\s+)?(?:{verbs})\s+)"
+    value = rf"{OPEN}(?:{verb}{OPEN})?(?:{noun}{OPEN})?"
+    digits = [o for o in ordered if o.isdigit()]
+    words = [o for o in ordered if len(o) > 1 and not o.isdigit()]
+    letters = [re.escape(o) for o in ordered if o not in digits and o not in words] or ["(?!)"]
+    because = r"\s*,?\s+(?i:because|since|as\s+(?:it|this|that|I|they|both))\b"
+    short = r"(?:It|it|This|this|That|that|I\s+think|I\s+guess|I\s+believe|I'd\s+say|My)\b"
+    calm = r"(?:of\s+course|definitely|clearly|please|obviously)\b"
+    flags = re.MULTILINE
+    compiled = {
+        "whole": rf"\s*(?:[>•-]\s+)*(?:{value}({cased})|{named}({any_case})){CLOSE}",
+        "echo": "|".join(e.replace("{label}", any_case) for e in echoes()),
+        "decision": rf"(?i:\b(?:(?:my|the|our)\s+)?(?:final\s+)?decision{_COLON})",
+        "value": rf"{value}{at_end}",
+        "answer": (
+            rf"(?:(?i:\b{heads}){value}{said}"
+            rf"|(?i:(?<!\w)(?:{nouns}){_COLON}){value}{at_end})"
+        ),
+        "says": rf"(?i:{i})(?:\s|:){named}{said}",
+        "chosen": rf"{named}{label}{CLOSED}\s+(?i:(?:is|will\s+be|would\s+be)\s+my\s+(?:final\s+)?(?:{nouns}))\b",
+        "further": rf"{CLOSED}\s*(?i:,?\s*\b(?:or|and|versus|vs)\b|[/|&,+]){named}{label}",
+        "leading": (
+            rf"{named}(?:({cased}){CLOSED}(?:\s*\n|{because})"
+            rf"|({'|'.join(letters)}){CLOSED}(?:\s*[.!]\s*\n|\s*[.!,;—–]\s+{short}|\s*[,;—–]\s+{calm}))"
+        ),
+        "bare": label,
+        "listed": rf"\s*(?:[>*•-]\s+|\d+[.)]\s+)*{named}({cased}){CLOSED}\s*(?:[:=.)|>-]|→|$)",
+        "against": rf"(?i:\b(?:after|against|to|upon|under|on|with|for)\s){named}{label}\W*\Z",
+    }
+    return Patterns(**{k: re.compile(p, flags if k != "whole" else 0) for k, p in compiled.items()})
+
+
+def sentence_before(text: str, start: int) -> str:
+    """What stands before a place in its sentence."""
+    ends = [match.end() for match in _SENTENCE.finditer(text, 0, start)]
+    return text[ends[-1] if ends else 0 : start]
+
+
+def opens(text: str, start: int) -> bool:
+    """Whether nothing but a word such as "so" stands before a place in its sentence."""
+    return _OPENERS.fullmatch(sentence_before(text, start)) is not None
+
+
+def stands(text: str, start: int, found: Patterns) -> bool:
+    """Whether what begins at a place is said by the writer, and not on a condition."""
+    before = sentence_before(text, start)
+    if not _STANDS.search(before) or _OTHERS.search(before) or found.against.search(before):
+        return False
+    conditions = list(_CONDITION.finditer(before))
+    return not conditions or _OWN.match(before, conditions[-1].end()) is not None
+
+
+def ends_well(text: str, end: int, label: str) -> bool:
+    """Whether a label is not asked about, and what follows leaves it chosen."""
+    sentence = _SENTENCE.search(text, end)
+    last = text[end : sentence.start() + 1 if sentence else len(text)].rstrip(" \t\n\r\"'”)]")
+    if last.endswith("?") or not _FOLLOWS.match(text, end):
+        return False
+    # "I take 1 for you", "I go right here": digits and words stand in other phrases.
+    return len(label) == 1 and not label.isdigit() or not _TO.match(text, end)
+
+
+def taken_back(said: str, text: str, end: int) -> bool:
+    """Whether "I would choose A" goes on with "but"."""
+    if not _HEDGED.search(said):
+        return False
+    stops = [match.end() for match in _SENTENCE.finditer(text, end)][:1]
+    rest = text[end : stops[0]] if stops else text[end:]
+    after = text[stops[0] :].lstrip() if stops else ""
+    return bool(_BUT.search(rest) or _BUT.match(after))
+
+
+def corrects(text: str) -> re.Match[str] | None:
+    """Words with which a writer turns round."""
+    return _CORRECTS.search(text)
