@@ -37,7 +37,7 @@ _ANOTHER = re.compile(
 )
 # What makes of a number the end of a range, a bound, or what it is not.
 _BOUNDED = re.compile(
-    r"(?:\d\s*(?:%|percent|per\s+cent)?\s*(?:[-–—~]|\bto\b|\bor\b)|\bbetween\b[^.\n]{0,20}\d\D{0,9}\band\b"
+    r"(?:\d\s*(?:%|percent|per\s+cent)?\s*(?:[-–—~±]|\bto\b|\bor\b)|\bbetween\b[^.\n]{0,20}\d\D{0,9}\band\b"
     r"|\b(?:at\s+(?:least|most)|(?:more|less|fewer|greater|higher|lower)\s+than|over|under|above"
     r"|below|up\s+to)|(?<![-=])[<>≤≥]|(?:\bnot|n't|\bnever)(?:\s+(?!only\b|just\b)\w+){0,2})\s*\Z",
     re.IGNORECASE,
@@ -46,7 +46,8 @@ _ONWARD = re.compile(r"\s*(?:[-–—]|to|or)\s*\d", re.IGNORECASE)
 _QUOTED = re.compile(r"^\s*>\s+", re.MULTILINE)
 # "100% up to them": how sure, how much, but not how likely.
 _DEGREE = re.compile(
-    r"\s*(?:sure|certain(?:ty)?|confiden\w+|convinced|positive|up\s+to|behind|rational|honest|clear)\b",
+    r"\s*(?:sure|certain(?:ty)?|confiden\w+|convinced|positive|up\s+to|behind|rational|honest|clear"
+    r"|wrong|right|(?:or\s+)?(?:higher|lower|more|less|fewer|better|worse)|of\s+(?!100\b)\d+)\b|\s*\+",
     re.IGNORECASE,
 )
 
@@ -99,7 +100,8 @@ def _vague(said: str, match: re.Match[str]) -> bool:
     """Whether a number is no point, or is not what was asked for."""
     behind = said[match.end() :]
     # "1,000" is a thousand, but "33,333%" may be a third.
-    if re.search(r",\d{3}\Z", match[1]) or _BOUNDED.search(said[: match.start()]):
+    before = said[max(0, match.start() - 60) : match.start()]
+    if re.search(r",\d{3}\Z", match[1]) or _BOUNDED.search(before):
         return True
     if _ONWARD.match(behind):
         return True

@@ -19,6 +19,8 @@ from .phrases import Patterns, corrects, ends_well, opens, patterns, stands, tak
 
 __all__ = ["LabelParser", "parse_answer", "parse_percent", "refuses", "without_thoughts"]
 
+_OWN = re.compile(r"(?:my|our|the|final)\b", re.IGNORECASE)
+
 
 @dataclass(frozen=True)
 class LabelParser:
@@ -99,10 +101,11 @@ class LabelParser:
         return self._labels(found.whole.fullmatch(text) or found.echo.fullmatch(text.strip()))
 
     def _decided(self, text: str) -> set[str]:
-        """Labels after "Decision:", on lines of its own before others, unless what follows differs."""
+        """Labels after "Decision:", first of all on lines of its own; with what contests them."""
         heads = [m for m in self._patterns.decision.finditer(text) if opens(text, m.start())]
         own = [m for m in heads if not re.search(r"\w", _line_before(text, m.start()))]
-        read = [self._value(text, m.end()) for m in own or heads]
+        last = [m for m in heads if own and m.start() > own[-1].start()]
+        read = [self._value(text, m.end()) for m in own + last or heads]
         found = set().union(*(labels for labels, _ in read))
         if not found:
             return set()
@@ -124,7 +127,8 @@ class LabelParser:
         """Labels of all other ways to answer; of a text that follows a decision, not its start."""
         found, end = self._said(text)
         bare = [labels for line in text.splitlines() if (labels := self._whole(line))]
-        edges = self._last(text) | (set() if follows else self._leading(text))
+        edges = set() if follows else self._leading(text)
+        edges |= self._last(text, contests=bool(found or edges))
         if edges:
             # A label alone on another line is another answer, or both are a list of options.
             found = found.union(edges, *bare)
@@ -132,23 +136,25 @@ class LabelParser:
 
     def _said(self, text: str) -> tuple[set[str], int]:
         """Labels after "I choose" and the like, and where the last of them ends."""
+        p = self._patterns
+        matches = [m for pattern in (p.says, p.answer, p.chosen) for m in pattern.finditer(text)]
         found: set[str] = set()
         end = 0
-        p = self._patterns
-        for pattern in (p.says, p.answer, p.chosen):
-            for match in pattern.finditer(text):
-                begins = (
-                    stands if re.match(r"I\b|my\b|our\b|the\b|final\b", match[0], re.I) else None
-                )
-                if pattern is p.chosen or begins:
-                    fine = stands(text, match.start(), p)
-                else:
-                    fine = opens(text, match.start())
-                if fine and not (pattern is p.says and taken_back(match[0], text, match.end())):
-                    labels = self._taken(text, match)
-                    found |= labels
-                    end = max(end, match.end()) if labels else end
+        for match in matches:
+            if self._counts(text, match):
+                labels = self._taken(text, match)
+                found |= labels
+                end = max(end, match.end()) if labels else end
         return found, end
+
+    def _counts(self, text: str, match: re.Match[str]) -> bool:
+        """Whether the writer says it, for itself and without a condition."""
+        # "Answer: B" without "my" may be of anybody, and must begin its sentence.
+        if match.re is self._patterns.answer and not _OWN.match(match[0]):
+            return opens(text, match.start())
+        spoken = match.re is self._patterns.says
+        hedged = spoken and taken_back(match[0], text, match.end())
+        return not hedged and stands(text, match.start(), self._patterns)
 
     def _taken(self, text: str, match: re.Match[str]) -> set[str]:
         """The label that a match found, with those listed behind it; none where it is left open."""
@@ -160,12 +166,20 @@ class LabelParser:
             return set()
         return found
 
-    def _last(self, text: str) -> set[str]:
-        """The label on the last line, unless it is the last of a list."""
+    def _last(self, text: str, *, contests: bool) -> set[str]:
+        """The label on the last line, unless it is the last of a list or ends a sentence.
+
+        Any on the last line contests what was found before.
+        """
         lines = [line for line in text.splitlines() if line.strip()]
-        if not lines or (len(lines) > 1 and self._lists(lines[-2])):
-            return set()
-        return self._whole(lines[-1])
+        found = self._whole(lines[-1]) if lines else set()
+        if not found or len(lines) == 1 or contests:
+            return found
+        before = lines[-2]
+        # "My payoff: 60" is complete, but not if the label is a digit: "Step 1", "2".
+        number = before[-1:].isdigit() and not any(label.isdigit() for label in found)
+        complete = number or self._patterns.ended.search(before)
+        return set() if self._lists(before) or not complete else found
 
     def _lists(self, line: str) -> bool:
         return line.rstrip().endswith(":") or self._patterns.listed.match(line) is not None
@@ -173,8 +187,8 @@ class LabelParser:
     def _leading(self, text: str) -> set[str]:
         """The label a text begins with, where reasons follow: "B, because it pays more"."""
         matched = self._patterns.leading.match(text)
-        # "A, I think", but not "A, I get 40. B, I get 60".
-        if not matched or (matched[2] and len(self._mentioned(text)) > 1):
+        # "A, I think", but not "A, I get 40. B, I get 60"; "Right" is a label, or a word.
+        if not matched or ((matched[3] or matched[4]) and len(self._mentioned(text)) > 1):
             return set()
         return self._labels(matched)
 
@@ -187,7 +201,7 @@ class LabelParser:
         return set().union(*(self._labels(match) for match in self._patterns.bare.finditer(text)))
 
     def _labels(self, match: re.Match[str] | None) -> set[str]:
-        """The label of a match as folded; none for letters such as a dotless i, which fold apart."""
+        """The label of a match as folded; none for letters that fold apart, as a dotless i."""
         written = match[match.lastindex].casefold() if match and match.lastindex else ""
         return {written} & set(self._folded)
 

@@ -30,7 +30,8 @@ _ADVERB = (
 )
 # May part a decision from what comes before it in its sentence; anything else there may unmake it.
 _STANDS = re.compile(
-    r"(?:\A|[,;:—–(-]|\b(?:so|thus|therefore|hence|then|but|yet|still|now|finally|ultimately"
+    r"(?:\A|[,;]|\b(?:conclusion|decision|choice|answer|summary|verdict)\s*[:—–-]"
+    r"|\b(?:so|thus|therefore|hence|(?:but|so|and)\s+then|but|yet|still|now|finally|ultimately"
     r"|overall|conclusion|(?:that|this|which)(?:'s|\s+is)\s+why"
     r"|I\s+(?:think|believe|guess)(?:\s+that)?))[^\w\"“']*\Z|\A\W*\Z",
     re.IGNORECASE,
@@ -44,38 +45,38 @@ _CONDITION = re.compile(
     r"\b(?:if|when|whenever|unless|until|whether|where|suppos\w+|assum\w+|imagin\w+|pretend\w*"
     r"|hypothetical\w*|provided|given\s+that|in\s+(?:the\s+|that\s+)?case|in\s+which|for\s+example"
     r"|for\s+instance|tempt\w+|(?<!'s\s)(?<!is\s)why|no\s+way)\b"
-    r"|\A\W*(?:should|were|had|once)\b",
+    r"|\A\W*(?:should|were|had|once|not|never|under\s+no)\b",
     re.IGNORECASE,
 )
 # "If I choose B I get 40, so I choose A": the condition has come to its end.
 _OWN = re.compile(
     r"\s+(?:I|we)\b.*(?:;|\b(?:so|thus|therefore|hence|but|yet|still)\b)", re.I | re.S
 )
+# "Most people would say, I choose A": somebody else speaks.
 _OTHERS = re.compile(
-    r"\b(?:others?(?:'s)?|they|their|opponents?(?:'s)?|partners?(?:'s)?|he|she|player\s+\w+"
-    r"|somebody|someone|people)\b[^,;]*[:(]\W*\Z",
-    re.IGNORECASE,
+    r"(?<!\bI\s)\b(?:thinks?|says?|said|believes?|expects?|guess(?:es)?|predicts?)\b", re.IGNORECASE
 )
 _SENTENCE = re.compile(r"[.!?][\"'”)\]]*\s|[\n\r]")
 # What may follow a label that is chosen. "I choose A if", "A and", "A, B" or "A is" go on elsewhere.
 _FOLLOWS = re.compile(
     CLOSED
-    + r"(?:\s*\Z|[ \t]*[\n\r]|[ \t]*[.!;]+[^\w%]"
-    + r"|[ \t]*[.!;]+\Z|[ \t]*(?:,|—|–|\s-+\s)\s*(?!(?:and\b|while\b|then\b|with\b|\W)*(?:the\s+|my\s+)?"
+    + r"(?:\s*\Z|[ \t]*[\n\r]|[ \t]*[.!]+[^\w%]"
+    + r"|[ \t]*[.!]+\Z|[ \t]*(?:[,;]|—|–|\s-+\s)\s*(?!(?:and\b|while\b|then\b|with\b|\W)*(?:the\s+|my\s+)?"
     r"(?:others?|they|them|he|she|opponents?|partners?|you|players?|someone|somebody|both|each|if"
-    r"|unless|when|provided|assuming|or|but\s+only|only|\d|(?:I|we)\s+(?:\w+\s+)?(?:get|receive|earn"
+    r"|unless|when|provided|assuming|were|had|let|which\s+I|or|but\s+only|only|\d|(?:I|we)\s+(?:\w+\s+)?(?:get|receive|earn"
     r"|lose|gain|end)|gets?|(?:is|are|was|would|being|which\s+is\s+not|pays|gives)\b)\b)"
     r"|\s+(?:because|since|so|over|instead|rather|despite|given|due|even\s+though|although|though"
     r"|here|now|again|this\s+time|too|hoping|expecting|based|regardless|than|in\s+order|simply|but"
-    r"|as\s+(?:it|this|that|I|they|both|my|we)|to\s+(?!be\b)[a-z]+|for\s+(?!granted)[a-z]+|in\s+this"
+    r"|as\s+(?:it|this|that|I|they|both|my|we)|to\s+(?!be\b)[a-z]+|for\s+(?!granted|now|the|both|them)[a-z]+|in\s+this"
     r"|with\s+(?!probability)[a-z]+|out\s+of\s+[a-z]+)\b)",
     re.IGNORECASE,
 )
 _TO = re.compile(CLOSED + r"\s+(?:for|in|with|over|out|here|now|too|than)\b", re.IGNORECASE)
+_ELSE = re.compile(r"\b(?:otherwise|else)\b", re.IGNORECASE)
 _HEDGED = re.compile(r"\b(?:would|prefer|like|want)\b|'d\b", re.IGNORECASE)
 _BUT = re.compile(r"\b(?:but|however|yet|except|although|though|only)\b", re.IGNORECASE)
 _CORRECTS = re.compile(
-    r"\b(?:wait|actually|scratch|correction|on\s+second\s+thought|sorry|I\s+mean|make\s+that"
+    r"\b(?:wait|actually|scratch|correction|on\s+(?:second|further|reflection)|sorry|I\s+mean|make\s+that"
     r"|chang(?:e|ed|ing)\s+my|take\s+(?:that|it)\s+back|or\s+rather|mistake|hmm+|just\s+kidding"
     r"|reconsider\w*)\b|(?:^|[.,;!?—–-]\s*)no\b(?!\s+(?:matter|other|doubt|risk))",
     re.IGNORECASE | re.MULTILINE,
@@ -152,6 +153,7 @@ class Patterns:
     leading: re.Pattern[str]
     bare: re.Pattern[str]
     listed: re.Pattern[str]
+    ended: re.Pattern[str]
     against: re.Pattern[str]
 
 
@@ -194,12 +196,18 @@ def patterns(options: tuple[str, ...]) -> Patterns:
     heads = rf"(?:{own}|the\s+(?:answer|decision))(?:{_COLON}|[\"'*_]*\s+(?:is|will\s+be|would\s+be)\b:?)"
     verb = rf"(?i:(?:to\s+)?(?:I(?:'ll|\s+will)?\s+)?(?:{verbs})\s+)"
     value = rf"{OPEN}(?:{verb}{OPEN})?(?:{noun}{OPEN})?"
-    digits = [o for o in ordered if o.isdigit()]
-    words = [o for o in ordered if len(o) > 1 and not o.isdigit()]
-    letters = [re.escape(o) for o in ordered if o not in digits and o not in words] or ["(?!)"]
-    because = r"\s*,?\s+(?i:because|since|as\s+(?:it|this|that|I|they|both))\b"
-    short = r"(?:It|it|This|this|That|that|I\s+think|I\s+guess|I\s+believe|I'd\s+say|My)\b"
-    calm = r"(?:of\s+course|definitely|clearly|please|obviously)\b"
+    digits = [re.escape(o) for o in ordered if o.isdigit()]
+    words = [f"(?i:{re.escape(o)})" for o in ordered if len(o) > 1 and not o.isdigit()]
+    letters = [re.escape(o) for o in ordered if len(o) == 1 and not o.isdigit()]
+    one = "|".join(letters + digits) or "(?!)"
+    letters, words = letters or ["(?!)"], words or ["(?!)"]
+    because = r"\s*,?\s+(?i:because|since|as\s+(?:it|this|that|I|they|both))\b(?!-)(?![^.\n]*\?)"
+    # "A. It pays more", but not "A. It pays less".
+    ill = r"(?i:not|less|wors[et]|wrong|bad|fewer|lower|unfair|loses?|never|rejects?)\b"
+    short = rf"(?:It|it|This|this|That|that|My)\b(?![^.\n]*(?:\b{ill}|n't\b|\?))"
+    calm = r"(?i:I\s+(?:think|guess|believe)|I'd\s+say|of\s+course|definitely|clearly|please|obviously)"
+    calm += r"\s*[.!]?\s*(?:\n|\Z)"
+    next_line = r"\s*\n(?!\s*(?:is|are|was|would|pays?|gives?|has|seems)\b)"
     flags = re.MULTILINE
     compiled = {
         "whole": rf"\s*(?:[>•-]\s+)*(?:{value}({cased})|{named}({any_case})){CLOSE}",
@@ -214,11 +222,13 @@ def patterns(options: tuple[str, ...]) -> Patterns:
         "chosen": rf"{named}{label}{CLOSED}\s+(?i:(?:is|will\s+be|would\s+be)\s+my\s+(?:final\s+)?(?:{nouns}))\b",
         "further": rf"{CLOSED}\s*(?i:,?\s*\b(?:or|and|versus|vs)\b|[/|&,+]){named}{label}",
         "leading": (
-            rf"{named}(?:({cased}){CLOSED}(?:\s*\n|{because})"
-            rf"|({'|'.join(letters)}){CLOSED}(?:\s*[.!]\s*\n|\s*[.!,;—–]\s+{short}|\s*[,;—–]\s+{calm}))"
+            rf"{named}(?:({one}){CLOSED}{next_line}|({cased}){CLOSED}{because}"
+            rf"|({'|'.join(words)}){CLOSED}{next_line}"
+            rf"|({'|'.join(letters)}){CLOSED}(?:\s*[.!]{next_line}|\s*[.!,;—–]\s+{short}|\s*[,;—–]\s+{calm}))"
         ),
         "bare": label,
         "listed": rf"\s*(?:[>*•-]\s+|\d+[.)]\s+)*{named}({cased}){CLOSED}\s*(?:[:=.)|>-]|→|$)",
+        "ended": rf"[.!)|\]\"'”…]\s*\Z|(?i:\b(?:{nouns})\W*\Z)",
         "against": rf"(?i:\b(?:after|against|to|upon|under|on|with|for)\s){named}{label}\W*\Z",
     }
     return Patterns(**{k: re.compile(p, flags if k != "whole" else 0) for k, p in compiled.items()})
@@ -248,10 +258,10 @@ def ends_well(text: str, end: int, label: str) -> bool:
     """Whether a label is not asked about, and what follows leaves it chosen."""
     sentence = _SENTENCE.search(text, end)
     last = text[end : sentence.start() + 1 if sentence else len(text)].rstrip(" \t\n\r\"'”)]")
-    if last.endswith("?") or not _FOLLOWS.match(text, end):
+    if last.endswith("?") or _ELSE.search(last) or not _FOLLOWS.match(text, end):
         return False
     # "I take 1 for you", "I go right here": digits and words stand in other phrases.
-    return len(label) == 1 and not label.isdigit() or not _TO.match(text, end)
+    return (len(label) == 1 and not label.isdigit()) or not _TO.match(text, end)
 
 
 def taken_back(said: str, text: str, end: int) -> bool:
