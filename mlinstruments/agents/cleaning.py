@@ -108,4 +108,10 @@ def unmarked(text: str) -> str:
     >>> unmarked("<think>A?</think>**Decision：** <answer>B</answer>").split()
     ['Decision:', 'B']
     """
-    return _EMPHASIS.sub("", _TAGS.sub(" ", plain(without_thoughts(text))))
+    return _shortened(_EMPHASIS.sub("", _TAGS.sub(" ", plain(without_thoughts(text)))))
+
+
+def _shortened(text: str) -> str:
+    """Without long runs of spaces, empty lines and signs, over which patterns take long."""
+    text = re.sub(r"[^\S\n\r]+", " ", re.sub(r"\r\n?", "\n", text))
+    return re.sub(r"([^\w\s])\1{9,}", r"\1" * 9, re.sub(r"\n(?: ?\n){2,}", "\n\n", text))

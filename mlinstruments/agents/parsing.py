@@ -15,7 +15,17 @@ from mlinstruments._core.exceptions import InputError
 from .base import Prompt
 from .beliefs import parse_percent
 from .cleaning import plain, refuses, unmarked, without_thoughts
-from .phrases import Patterns, corrects, ends_well, opens, patterns, stands, taken_back
+from .phrases import (
+    Patterns,
+    asked,
+    corrects,
+    ends_well,
+    goes_back,
+    hedged,
+    opens,
+    patterns,
+    stands,
+)
 
 __all__ = ["LabelParser", "parse_answer", "parse_percent", "refuses", "without_thoughts"]
 
@@ -149,12 +159,16 @@ class LabelParser:
 
     def _counts(self, text: str, match: re.Match[str]) -> bool:
         """Whether the writer says it, for itself and without a condition."""
-        # "Answer: B" without "my" may be of anybody, and must begin its sentence.
-        if match.re is self._patterns.answer and not _OWN.match(match[0]):
-            return opens(text, match.start())
-        spoken = match.re is self._patterns.says
-        hedged = spoken and taken_back(match[0], text, match.end())
-        return not hedged and stands(text, match.start(), self._patterns)
+        if match.re is self._patterns.answer:
+            if not re.match(r"my\b|our\b", match[0], re.IGNORECASE) and asked(text, match.start()):
+                return False
+            # "Answer: B" without "my" may be of anybody, and must begin its sentence.
+            if not _OWN.match(match[0]):
+                return opens(text, match.start())
+        spoken = match.re is self._patterns.says and hedged(match[0])
+        if spoken and goes_back(match[0], text, match.end()):
+            return False
+        return stands(text, match.start(), self._patterns)
 
     def _taken(self, text: str, match: re.Match[str]) -> set[str]:
         """The label that a match found, with those listed behind it; none where it is left open."""
@@ -162,9 +176,11 @@ class LabelParser:
         while further := self._patterns.further.match(text, end):
             found |= self._labels(further)
             end = further.end()
-        if len(found) == 1 and not ends_well(text, end, next(iter(found))):
-            return set()
-        return found
+        if len(found) > 1:
+            return found
+        closed = ends_well(text, end, next(iter(found), ""))
+        # "I choose A, but B is fairer, so B."
+        return found if closed and not self._mentioned(goes_back("", text, end)) - found else set()
 
     def _last(self, text: str, *, contests: bool) -> set[str]:
         """The label on the last line, unless it is the last of a list or ends a sentence.
@@ -178,6 +194,7 @@ class LabelParser:
         before = lines[-2]
         # "My payoff: 60" is complete, but not if the label is a digit: "Step 1", "2".
         number = before[-1:].isdigit() and not any(label.isdigit() for label in found)
+        number = number and not self._patterns.begins.match(before)
         complete = number or self._patterns.ended.search(before)
         return set() if self._lists(before) or not complete else found
 

@@ -19,8 +19,9 @@ _VERBS |= {"mark", "play", "prefer", "settle on", "decide on", "vote for"}
 # "I make 2" may be about points.
 _NO_VERBS = {"make", "do", "get", "have"}
 
-# What may stand around a label: quotes, brackets, emphasis, a full stop.
-OPEN = r"(?:[\s\"'`“”(\[{<*_#$]|\\boxed\b|\\text\b)*"
+# What may stand around a label: quotes, brackets, emphasis, a full stop. Bounded, or texts of
+# nothing but such signs would take minutes.
+OPEN = r"(?:[\s\"'`“”(\[{<*_#$]|\\boxed\b|\\text\b){0,30}"
 CLOSE = r"[\s\"'`“”)\]}>*_.!,;:$]*"
 CLOSED = r"[\"'`”)\]}>*_$]*"
 _COLON = r"[\"'*_]*\s*[:=]"
@@ -43,9 +44,10 @@ _OPENERS = re.compile(
 )
 _CONDITION = re.compile(
     r"\b(?:if|when|whenever|unless|until|whether|where|suppos\w+|assum\w+|imagin\w+|pretend\w*"
-    r"|hypothetical\w*|provided|given\s+that|in\s+(?:the\s+|that\s+)?case|in\s+which|for\s+example"
-    r"|for\s+instance|tempt\w+|(?<!'s\s)(?<!is\s)why|no\s+way)\b"
-    r"|\A\W*(?:should|were|had|once|not|never|under\s+no)\b",
+    r"|hypothetical\w*|provided|given(?!\s+(?:the|these|this|my|all)\b)|cases?|scenarios?|in\s+which"
+    r"|(?:every|each)\s+time|as\s+(?:soon|long)|depending|for\s+(?:example|instance)|tempt\w+"
+    r"|(?<!'s\s)(?<!is\s)why|no\s+way)\b"
+    r"|\A\W*(?:should|were|had|once|not|never|under\s+no|with)\b",
     re.IGNORECASE,
 )
 # "If I choose B I get 40, so I choose A": the condition has come to its end.
@@ -54,30 +56,44 @@ _OWN = re.compile(
 )
 # "Most people would say, I choose A": somebody else speaks.
 _OTHERS = re.compile(
-    r"(?<!\bI\s)\b(?:thinks?|says?|said|believes?|expects?|guess(?:es)?|predicts?)\b", re.IGNORECASE
+    r"(?<!\bI\s)\b(?:thinks?|says?|said|believes?|expects?|guess(?:es)?|predicts?|reasons(?=:)"
+    r"|perspective|point\s+of\s+view|shoes|for\s+(?:them|the\s+other))\b",
+    re.IGNORECASE,
+)
+# "The format:", "The other would write", and then "Decision: A".
+_SHOWN = re.compile(
+    r"\b(?:format|example|template|e\.g\.|i\.e\.)[^.!?\n]*\s*\Z"
+    r"|\b(?:others?|opponent|partner|they|player\s+\w+)\b[^.!?\n]*(?:\b(?:writes?|says?|answers?|reply"
+    r"|replies|be|is)|:)\s*\Z",
+    re.IGNORECASE,
 )
 _SENTENCE = re.compile(r"[.!?][\"'”)\]]*\s|[\n\r]")
-# What may follow a label that is chosen. "I choose A if", "A and", "A, B" or "A is" go on elsewhere.
+_THEY = r"(?:the\s+|my\s+)?(?:others?|they|them|he|she|opponents?|partners?|you|players?)\b"
+# After a comma or a dash, what makes the label part of a story, a condition or a list.
+_STORY = (
+    rf"(?:and\b|while\b|then\b|with\b|but\b|\W)*(?:{_THEY}|(?:someone|somebody|both|each|if|unless|when"
+    r"|provided|assuming|were|had|let|which\s+(?:I|is\s+not)|or|only|\d|gets?|is|are|was|would|being"
+    r"|pays|gives|(?:I|we)\s+(?:\w+\s+)?(?:get|receive|earn|lose|gain|end))\b)"
+)
+# What may follow a label that is chosen; "A if", "A and" or "A is" go on elsewhere.
 _FOLLOWS = re.compile(
-    CLOSED
-    + r"(?:\s*\Z|[ \t]*[\n\r]|[ \t]*[.!]+[^\w%]"
-    + r"|[ \t]*[.!]+\Z|[ \t]*(?:[,;]|—|–|\s-+\s)\s*(?!(?:and\b|while\b|then\b|with\b|\W)*(?:the\s+|my\s+)?"
-    r"(?:others?|they|them|he|she|opponents?|partners?|you|players?|someone|somebody|both|each|if"
-    r"|unless|when|provided|assuming|were|had|let|which\s+I|or|but\s+only|only|\d|(?:I|we)\s+(?:\w+\s+)?(?:get|receive|earn"
-    r"|lose|gain|end)|gets?|(?:is|are|was|would|being|which\s+is\s+not|pays|gives)\b)\b)"
-    r"|\s+(?:because|since|so|over|instead|rather|despite|given|due|even\s+though|although|though"
-    r"|here|now|again|this\s+time|too|hoping|expecting|based|regardless|than|in\s+order|simply|but"
-    r"|as\s+(?:it|this|that|I|they|both|my|we)|to\s+(?!be\b)[a-z]+|for\s+(?!granted|now|the|both|them)[a-z]+|in\s+this"
-    r"|with\s+(?!probability)[a-z]+|out\s+of\s+[a-z]+)\b)",
+    CLOSED + r"(?:\s*\Z|[ \t]*[\n\r]|[ \t]*[.!]+(?:[^\w%]|\Z)"
+    rf"|[ \t]*(?:[,;]|—|–|\s-+\s)\s*(?!{_STORY})"
+    rf"|\s+(?:so|but)\b(?!\s+{_THEY})"
+    r"|\s+(?:because|since|over|instead|rather|despite|given|due|even\s+though|although|though"
+    r"|here|now|again|this\s+time|too|hoping|expecting|based|regardless|than|in\s+order|simply"
+    r"|as\s+(?:it|this|that|I|they|both|my|we)|to\s+(?!be\b)[a-z]+|in\s+this|out\s+of\s+[a-z]+"
+    r"|for\s+(?!granted|now|the|both|them)[a-z]+|with\s+(?!probability)[a-z]+)\b)",
     re.IGNORECASE,
 )
 _TO = re.compile(CLOSED + r"\s+(?:for|in|with|over|out|here|now|too|than)\b", re.IGNORECASE)
 _ELSE = re.compile(r"\b(?:otherwise|else)\b", re.IGNORECASE)
 _HEDGED = re.compile(r"\b(?:would|prefer|like|want)\b|'d\b", re.IGNORECASE)
 _BUT = re.compile(r"\b(?:but|however|yet|except|although|though|only)\b", re.IGNORECASE)
+_AGAIN = re.compile(r"\b(?:but|however|yet)\b", re.IGNORECASE)
 _CORRECTS = re.compile(
-    r"\b(?:wait|actually|scratch|correction|on\s+(?:second|further|reflection)|sorry|I\s+mean|make\s+that"
-    r"|chang(?:e|ed|ing)\s+my|take\s+(?:that|it)\s+back|or\s+rather|mistake|hmm+|just\s+kidding"
+    r"\b(?:wait|actually|scratch|correction|on\s+(?:second|further|reflection)|sorry|I\s+mean"
+    r"|make\s+that|chang(?:e|ed|ing)\s+my|take\s+(?:that|it)\s+back|or\s+rather|mistake|hmm+|just\s+kidding"
     r"|reconsider\w*)\b|(?:^|[.,;!?—–-]\s*)no\b(?!\s+(?:matter|other|doubt|risk))",
     re.IGNORECASE | re.MULTILINE,
 )
@@ -152,6 +168,7 @@ class Patterns:
     further: re.Pattern[str]
     leading: re.Pattern[str]
     bare: re.Pattern[str]
+    begins: re.Pattern[str]
     listed: re.Pattern[str]
     ended: re.Pattern[str]
     against: re.Pattern[str]
@@ -178,13 +195,47 @@ def patterns(options: tuple[str, ...]) -> Patterns:
     nouns, verbs = map(_any, template_words())
     noun = rf"(?i:(?:(?:the|my|your)\s+)?(?:{nouns})\s+)"
     named = rf"{OPEN}(?:{noun}{OPEN})?"
+    verb = rf"(?i:(?:to\s+)?(?:I(?:'ll|\s+will)?\s+)?(?:{verbs})\s+)"
+    value = rf"{OPEN}(?:{verb}{OPEN})?(?:{noun}{OPEN})?"
     label = rf"(?<!\w)({cased}){ends}"
-    # A small letter at the end of its line is no article.
-    small = [o.lower() for o in options if len(o) == 1 and o.lower() != o and o not in "AI"]
-    lower = rf"|(?:{'|'.join(map(re.escape, small))})(?=[.!]?\s*$)" if small else ""
-    said = rf"(?<!\w)({cased}{lower}){ends}"
+    said = rf"(?<!\w)({cased}{_small(options)}){ends}"
     at_end = rf"(?<!\w)((?:{cased})|{any_case}(?=[\"'`”)\]}}*_.!]*[ \t]*$)){ends}"
-    i = (
+    bullet = r"\s*(?:[>*•-]\s+|\d+[.)]\s+)*"
+    own = rf"(?i:\b{_announced(nouns)}){value}{said}|(?i:(?<!\w)(?:{nouns}){_COLON}){value}{at_end}"
+    mine = rf"(?i:(?:is|will\s+be|would\s+be)\s+my\s+(?:final\s+)?(?:{nouns}))\b"
+    made = {
+        "whole": rf"\A\s*(?:[>•-]\s+)*(?:{value}({cased})|{named}({any_case})){CLOSE}",
+        "echo": "|".join(echo.replace("{label}", any_case) for echo in echoes()),
+        "decision": rf"(?i:\b(?:(?:my|the|our)\s+)?(?:final\s+)?decision{_COLON})",
+        "value": rf"{value}{at_end}",
+        "answer": f"(?:{own})",
+        "says": rf"(?i:{_spoken(verbs)})(?:\s|:){named}{said}",
+        "chosen": rf"{named}{label}{CLOSED}\s+{mine}",
+        "further": rf"{CLOSED}\s*(?i:,?\s*\b(?:or|and|versus|vs)\b|[/|&,+;]){named}{label}",
+        "leading": _leading(ordered, cased, named),
+        "bare": label,
+        "begins": rf"{bullet}{named}({cased}){ends}",
+        "listed": rf"{bullet}{named}({cased}){CLOSED}\s*(?:[:=.)|>-]|→|$)",
+        "ended": rf"[.!)|\]\"'”…]\s*\Z|(?i:\b(?:{nouns})\W*\Z)",
+        "against": rf"(?i:\b(?:after|against|to|upon|under|on|with|for)\s){named}{label}\W*\Z",
+    }
+    return Patterns(**{name: re.compile(made[name], re.MULTILINE) for name in made})
+
+
+def _small(options: Sequence[str]) -> str:
+    """Small letters for labels that are capitals, at the end of a line; "a" may be an article."""
+    small = [o.lower() for o in options if len(o) == 1 and o.lower() != o and o not in "AI"]
+    return rf"|(?:{'|'.join(map(re.escape, small))})(?=[.!]?\s*$)" if small else ""
+
+
+def _announced(nouns: str) -> str:
+    own = rf"(?:my|our)\s+(?:final\s+|own\s+)?(?:{nouns})|(?:the\s+)?final\s+(?:{nouns})"
+    verb = r"[\"'*_]*\s+(?:is|will\s+be|would\s+be)\b:?"
+    return rf"(?:{own}|the\s+(?:answer|decision))(?:{_COLON}|{verb})"
+
+
+def _spoken(verbs: str) -> str:
+    return (
         r"\bI(?:(?:'ll|'d|\s+will|\s+would|\s+shall)(?:\s+like\s+to)?|(?:'m|\s+am)\s+going\s+to"
         r"|\s+want\s+to|(?:'ve|\s+have)?\s+decided?\s+to)?"
         rf"{_ADVERB}\s+(?:{verbs})\b"
@@ -192,46 +243,29 @@ def patterns(options: tuple[str, ...]) -> Patterns:
         r"|opting\s+for|settling\s+on|voting\s+for)\b"
         r"|\bI(?:'ve|\s+have)\s+(?:chosen|picked|selected|decided\s+on|settled\s+on|opted\s+for)\b"
     )
-    own = rf"(?:my|our)\s+(?:final\s+|own\s+)?(?:{nouns})|(?:the\s+)?final\s+(?:{nouns})"
-    heads = rf"(?:{own}|the\s+(?:answer|decision))(?:{_COLON}|[\"'*_]*\s+(?:is|will\s+be|would\s+be)\b:?)"
-    verb = rf"(?i:(?:to\s+)?(?:I(?:'ll|\s+will)?\s+)?(?:{verbs})\s+)"
-    value = rf"{OPEN}(?:{verb}{OPEN})?(?:{noun}{OPEN})?"
+
+
+def _leading(ordered: Sequence[str], cased: str, named: str) -> str:
+    """Groups: a label with reasons or a line of its own; a word, a letter that stand for more."""
     digits = [re.escape(o) for o in ordered if o.isdigit()]
     words = [f"(?i:{re.escape(o)})" for o in ordered if len(o) > 1 and not o.isdigit()]
     letters = [re.escape(o) for o in ordered if len(o) == 1 and not o.isdigit()]
-    one = "|".join(letters + digits) or "(?!)"
-    letters, words = letters or ["(?!)"], words or ["(?!)"]
+    one, word, letter = ("|".join(found) or "(?!)" for found in (letters + digits, words, letters))
+    line = r"\s*\n(?!\s*(?:is|are|was|would|pays?|gives?|has|seems)\b)"
     because = r"\s*,?\s+(?i:because|since|as\s+(?:it|this|that|I|they|both))\b(?!-)(?![^.\n]*\?)"
-    # "A. It pays more", but not "A. It pays less".
-    ill = r"(?i:not|less|wors[et]|wrong|bad|fewer|lower|unfair|loses?|never|rejects?)\b"
-    short = rf"(?:It|it|This|this|That|that|My)\b(?![^.\n]*(?:\b{ill}|n't\b|\?))"
-    calm = r"(?i:I\s+(?:think|guess|believe)|I'd\s+say|of\s+course|definitely|clearly|please|obviously)"
+    # "A. It pays more", but not "A. It pays less" or "A. It pays 40".
+    ill = r"(?:not|less|wors[et]|wrong|bad|fewer|lower|unfair|loses?|never|other|they)\b|n't\b"
+    good = (
+        r"(?:more|best|better|high(?:er|est)|most|fair(?:er|est)?|greate(?:r|st)|large(?:r|st))\b"
+    )
+    short = rf"(?i:(?:it|this|that)\b(?![^.\n]*(?:\b{ill}|[\d?]))[^.\n]*\b{good})"
+    calm = r"(?i:I\s+(?:think|guess|believe)|I'd\s+say|of\s+course|definitely|clearly|obviously)"
     calm += r"\s*[.!]?\s*(?:\n|\Z)"
-    next_line = r"\s*\n(?!\s*(?:is|are|was|would|pays?|gives?|has|seems)\b)"
-    flags = re.MULTILINE
-    compiled = {
-        "whole": rf"\s*(?:[>•-]\s+)*(?:{value}({cased})|{named}({any_case})){CLOSE}",
-        "echo": "|".join(e.replace("{label}", any_case) for e in echoes()),
-        "decision": rf"(?i:\b(?:(?:my|the|our)\s+)?(?:final\s+)?decision{_COLON})",
-        "value": rf"{value}{at_end}",
-        "answer": (
-            rf"(?:(?i:\b{heads}){value}{said}"
-            rf"|(?i:(?<!\w)(?:{nouns}){_COLON}){value}{at_end})"
-        ),
-        "says": rf"(?i:{i})(?:\s|:){named}{said}",
-        "chosen": rf"{named}{label}{CLOSED}\s+(?i:(?:is|will\s+be|would\s+be)\s+my\s+(?:final\s+)?(?:{nouns}))\b",
-        "further": rf"{CLOSED}\s*(?i:,?\s*\b(?:or|and|versus|vs)\b|[/|&,+]){named}{label}",
-        "leading": (
-            rf"{named}(?:({one}){CLOSED}{next_line}|({cased}){CLOSED}{because}"
-            rf"|({'|'.join(words)}){CLOSED}{next_line}"
-            rf"|({'|'.join(letters)}){CLOSED}(?:\s*[.!]{next_line}|\s*[.!,;—–]\s+{short}|\s*[,;—–]\s+{calm}))"
-        ),
-        "bare": label,
-        "listed": rf"\s*(?:[>*•-]\s+|\d+[.)]\s+)*{named}({cased}){CLOSED}\s*(?:[:=.)|>-]|→|$)",
-        "ended": rf"[.!)|\]\"'”…]\s*\Z|(?i:\b(?:{nouns})\W*\Z)",
-        "against": rf"(?i:\b(?:after|against|to|upon|under|on|with|for)\s){named}{label}\W*\Z",
-    }
-    return Patterns(**{k: re.compile(p, flags if k != "whole" else 0) for k, p in compiled.items()})
+    more = rf"(?:\s*[.!]{line}|\s*[.!]\s+{short}|\s*[,;—–]\s+{calm})"
+    return (
+        rf"{named}(?:({one}){CLOSED}{line}|({cased}){CLOSED}{because}"
+        rf"|({word}){CLOSED}{line}|({letter}){CLOSED}{more})"
+    )
 
 
 def sentence_before(text: str, start: int) -> str:
@@ -241,8 +275,17 @@ def sentence_before(text: str, start: int) -> str:
 
 
 def opens(text: str, start: int) -> bool:
-    """Whether nothing but a word such as "so" stands before a place in its sentence."""
-    return _OPENERS.fullmatch(sentence_before(text, start)) is not None
+    """Whether a place begins its sentence, but for a word such as "so", and is no example."""
+    before = sentence_before(text, start)
+    earlier = text[max(0, start - len(before) - 200) : start - len(before)]
+    return _OPENERS.fullmatch(before) is not None and not _SHOWN.search(earlier)
+
+
+def asked(text: str, start: int) -> bool:
+    """Whether a question stands before a place, on its line: "Which pays less? Answer: A"."""
+    return (
+        re.search(r"\?[\"'”)\]]*[ \t]+[^.!?\n]*\Z", text[max(0, start - 200) : start]) is not None
+    )
 
 
 def stands(text: str, start: int, found: Patterns) -> bool:
@@ -264,14 +307,21 @@ def ends_well(text: str, end: int, label: str) -> bool:
     return (len(label) == 1 and not label.isdigit()) or not _TO.match(text, end)
 
 
-def taken_back(said: str, text: str, end: int) -> bool:
-    """Whether "I would choose A" goes on with "but"."""
-    if not _HEDGED.search(said):
-        return False
-    stops = [match.end() for match in _SENTENCE.finditer(text, end)][:1]
-    rest = text[end : stops[0]] if stops else text[end:]
-    after = text[stops[0] :].lstrip() if stops else ""
-    return bool(_BUT.search(rest) or _BUT.match(after))
+def goes_back(said: str, text: str, end: int) -> str:
+    """What stands behind the "but" with which a sentence, or the next one, takes itself back."""
+    stop = _SENTENCE.search(text, end)
+    rest, after = (text[end : stop.start()], text[stop.end() :]) if stop else (text[end:], "")
+    turn = _BUT.search(rest) if _HEDGED.search(said) else _AGAIN.search(rest)
+    if turn:
+        return rest[turn.start() :]
+    after = after.lstrip()
+    stop = _SENTENCE.search(after)
+    return (after[: stop.start()] if stop else after) if _AGAIN.match(after) else ""
+
+
+def hedged(said: str) -> bool:
+    """Whether words are those of a wish: "I would choose A" may go on with "but it is unfair"."""
+    return _HEDGED.search(said) is not None
 
 
 def corrects(text: str) -> re.Match[str] | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from time import process_time
+
 import pytest
 
 from mlinstruments.agents import LabelParser, label_sets, parse_percent, wordings
@@ -47,6 +49,24 @@ def test_what_is_chosen_is_not_what_is_named(text: str, label: str) -> None:
         "Decision: A\nDecision: not sure", "Decision: A\n\nI choose B.",
         'The other says "I choose A".', "I take A for granted.", "I say A is worse.",
         "A, which pays 40, is the worse one.", "Do I pick A because it is fair?",
+        # As models write them.
+        "I initially choose A, but B dominates it.", "I choose A for now, but let me check B.\nB pays more.",
+        "Final answer: anything but A.", "I'll go with A... no, B.", "Decision: A (60%) / B (40%)",
+        "I choose A with probability 0.3 and B with probability 0.7.", "In that case, I choose A.",
+        "1. The other chooses A:\n   - I choose A: 65\n   - I choose B: 40\n2. The other chooses B:\n",
+        "You might expect that I choose A. I don't.", "A selfish person would say: I choose A.",
+        "Most people would think, I choose A.", "The final choice is A for the other and B for me.",
+        "A is my choice if they choose A.", "I'd choose A, were it not for fairness.",
+        "Which is worse?\nA", "The other player took\n\nA", "Option A: 40\nOption B: 60\nOption B",
+        "A since it pays? Or B?", "A\n\nis not a good choice; B is.", "A\n\nWait, B is better.",
+        "A. It pays less.", "A, I think, is the wrong choice.", "I say A; the other says B; we get 40.",
+        "What if the other picks A? Then I choose B.", "Scenario 1 - I choose A", "A: It pays 40.",
+        "If I value fairness, so I choose A; otherwise B.", "Decision: A\n\nOn reflection B is better.",
+        "From the other's perspective, my choice is A.", "Decision: A, but B is fairer, so B.",
+        "I choose A. But B is better, so B.", "Format:\nDecision: A", "E.g. Decision: A",
+        "The other would write\nDecision: A", "Which pays less to me? The answer is A.",
+        "I choose A but they choose B: I get 10.", "Given B, I choose A.", "A. It is what the other will choose.",
+        "With them choosing B, I choose A.", "As soon as they pick B, I choose A.", "A. My payoff is 40.",
     ],
 )  # fmt: skip
 def test_what_is_named_is_not_chosen(text: str) -> None:
@@ -61,6 +81,7 @@ def test_what_is_named_is_not_chosen(text: str) -> None:
         (("left", "right"), "I say right away that it depends."),
         (("1", "2"), "1. I would consider the payoffs first."),
         (("1", "2"), "1) I would consider the payoffs first."),
+        (("left", "right"), "Right\nLet me think about left."), (("1", "2"), "Step 1\n2"),
         (("1", "2"), "I take 1 point more"), (("1", "2"), "I take 1 for every 2 of theirs."),
     ],
 )  # fmt: skip
@@ -95,6 +116,14 @@ def test_letters_that_fold_apart_are_no_label() -> None:
     assert LabelParser(("I", "J"))("ı") == ("parse_error", None)
 
 
+@pytest.mark.parametrize("sign", [" ", "\n", " \n", "(", "$", "' "])
+def test_long_runs_of_signs_take_no_time(sign: str) -> None:
+    """A model that repeats one sign to the end of its budget; minutes before."""
+    began = process_time()
+    assert AB(f"Decision:{sign * 4000}x")[0] == "parse_error"
+    assert process_time() - began < 5
+
+
 def test_labels_may_be_wide_themselves() -> None:
     assert LabelParser(("Ａ", "Ｂ"))("Decision: Ｂ") == ("ok", "Ｂ")
 
@@ -127,7 +156,7 @@ def test_the_words_of_a_template_are_understood(name: str, label_set: str) -> No
         "20-40%", "between 20 and 40%", "20 to 40 percent", "20–40 %", "20% to 40%", "30 or 40%",
         "I am 90% sure it is 50", "It is 100% up to them, so 50.", "I'm 100% certain.", "1,000",
         "between 20 and 40 out of 100", "at least 40%", "more than 50 percent", "not 50%",
-        "35 of 100 points",
+        "35 of 100 points", "30±5%", "40% or less", "The payoff is 20% higher in A.",
     ],
 )  # fmt: skip
 def test_ranges_bounds_and_degrees_are_no_probability(text: str) -> None:
