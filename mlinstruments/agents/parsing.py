@@ -162,6 +162,9 @@ class LabelParser:
         if match.re is self._patterns.answer:
             if not re.match(r"my\b|our\b", match[0], re.IGNORECASE) and asked(text, match.start()):
                 return False
+            # "My list: 1. A is fair": numbers of a list.
+            if match[0][-1].isdigit() and re.compile(r"[.)][ \t]+\w").match(text, match.end()):
+                return False
             # "Answer: B" without "my" may be of anybody, and must begin its sentence.
             if not _OWN.match(match[0]):
                 return opens(text, match.start())

@@ -82,6 +82,7 @@ def test_what_is_named_is_not_chosen(text: str) -> None:
         (("1", "2"), "1. I would consider the payoffs first."),
         (("1", "2"), "1) I would consider the payoffs first."),
         (("left", "right"), "Right\nLet me think about left."), (("1", "2"), "Step 1\n2"),
+        (("1", "2"), "My list: 1. A is fair. 2. B is not."),
         (("1", "2"), "I take 1 point more"), (("1", "2"), "I take 1 for every 2 of theirs."),
     ],
 )  # fmt: skip
