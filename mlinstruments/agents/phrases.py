@@ -43,7 +43,7 @@ _OPENERS = re.compile(
     re.IGNORECASE,
 )
 _CONDITION = re.compile(
-    r"\b(?:if|when|whenever|unless|until|whether|where|suppos\w+|assum\w+|imagin\w+|pretend\w*"
+    r"\b(?:if|when|whenever|unless|until|whether|where|suppos\w+|assume|assumed|assuming|imagine|imagining|pretend\w*"
     r"|hypothetical\w*|provided|given(?!\s+(?:the|these|this|my|all)\b)|cases?|scenarios?|in\s+which"
     r"|(?:every|each)\s+time|as\s+(?:soon|long)|depending|for\s+(?:example|instance)|tempt\w+"
     r"|(?<!'s\s)(?<!is\s)why|no\s+way)\b"
@@ -254,9 +254,9 @@ def _leading(ordered: Sequence[str], cased: str, named: str) -> str:
     line = r"\s*\n(?!\s*(?:is|are|was|would|pays?|gives?|has|seems)\b)"
     because = r"\s*,?\s+(?i:because|since|as\s+(?:it|this|that|I|they|both))\b(?!-)(?![^.\n]*\?)"
     # "A. It pays more", but not "A. It pays less" or "A. It pays 40".
-    ill = r"(?:not|less|wors[et]|wrong|bad|fewer|lower|unfair|loses?|never|other|they)\b|n't\b"
+    ill = r"(?:not|less|worse|worst|wrong|bad|fewer|lower|unfair|loses?|never|other|they)\b|n't\b"
     good = (
-        r"(?:more|best|better|high(?:er|est)|most|fair(?:er|est)?|greate(?:r|st)|large(?:r|st))\b"
+        r"(?:more|best|better|high(?:er|est)|most|fair(?:er|est)?|greater|greatest|large(?:r|st))\b"
     )
     short = rf"(?i:(?:it|this|that)\b(?![^.\n]*(?:\b{ill}|[\d?]))[^.\n]*\b{good})"
     calm = r"(?i:I\s+(?:think|guess|believe)|I'd\s+say|of\s+course|definitely|clearly|obviously)"
