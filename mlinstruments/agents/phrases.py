@@ -43,7 +43,8 @@ _OPENERS = re.compile(
     re.IGNORECASE,
 )
 _CONDITION = re.compile(
-    r"\b(?:if|when|whenever|unless|until|whether|where|suppos\w+|assume|assumed|assuming|imagine|imagining|pretend\w*"
+    r"\b(?:if|when|whenever|unless|until|whether|where|suppos\w+|assume|assumed|assuming"
+    r"|imagine|imagining|pretend\w*"
     r"|hypothetical\w*|provided|given(?!\s+(?:the|these|this|my|all)\b)|cases?|scenarios?|in\s+which"
     r"|(?:every|each)\s+time|as\s+(?:soon|long)|depending|for\s+(?:example|instance)|tempt\w+"
     r"|(?<!'s\s)(?<!is\s)why|no\s+way)\b"
