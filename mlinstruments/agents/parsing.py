@@ -13,54 +13,23 @@ from functools import cached_property
 from mlinstruments._core.exceptions import InputError
 
 from .base import Prompt
+from .beliefs import parse_percent
+from .cleaning import plain, refuses, unmarked, without_thoughts
+from .phrases import (
+    Patterns,
+    asked,
+    corrects,
+    ends_well,
+    goes_back,
+    hedged,
+    opens,
+    patterns,
+    stands,
+)
 
-# What may stand around a label: quotes, brackets, emphasis, a full stop.
-_OPEN = r"(?:[\s\"'`“”‘’(\[{<*_#$]|\\boxed\b|\\text\b)*"
-_CLOSE = r"[\s\"'`“”‘’)\]}>*_.!,;:$]*"
-_NOUN = (
-    r"(?:(?:(?:the|my)\s+)?(?:option|action|choice|plan|button|answer|sheet|entry|list|line|label"
-    r"|word|mark|letter|move)\s+)?"
-)
-# "Decision: B" decides wherever it stands, the last one if there are several that agree.
-_DECIDES = (
-    r"(?:final\s+)?(?:decision|answer|choice|selection|pick|move|mark)"
-    + r"[\s\"'*_]*(?:\bis\b|[:=])"
-)
-# "I choose B" decides where nothing else does.
-_SAYS = (
-    r"\bI(?:'ll|'d|\s+will|\s+would|\s+shall|\s+am\s+going\s+to|\s+want\s+to)?\s+"
-    r"(?:choose|pick|select|take|go\s+(?:for|with)|opt\s+for|press|say|mark|play|prefer)\b"
-)
-_NEGATED = re.compile(
-    r"(?:\bnot|n't|n’t|\bcannot|\bnever|\bneither|\bif|\bwhether)\W*(?:\w+\W+)?$", re.IGNORECASE
-)
-_REFUSAL = re.compile(
-    r"\bI(?:['’]m|\s+am)\s+(?:sorry|unable|not\s+able|not\s+comfortable|not\s+going\s+to)"
-    r"|\bI\s+(?:can(?:not|['’]t|\s+not)|won['’]t|will\s+not|must\s+decline|decline|refuse"
-    r"|do(?:n['’]t|\s+not)\s+(?:feel|think\s+it\s+is|have\s+(?:a\s+)?(?:personal\s+)?preference))"
-    r"|\bas\s+an?\s+(?:AI|artificial|language\s+model)"
-    r"|\b(?:against|violates?)\s+(?:my|the)\s+(?:guidelines|polic)",
-    re.IGNORECASE,
-)
-# What a model thinks to itself, which may not have come to its end, decides nothing.
-_THOUGHTS = re.compile(r"<think(?:ing)?>.*?(?:</think(?:ing)?>|\Z)", re.IGNORECASE | re.DOTALL)
-# A minus is a sign where no number stands before it, and a dash between two numbers.
-_PERCENT = re.compile(
-    r"(?<![\w.])((?:(?<!\d)-)?\d{1,3}(?:[.,]\d+)?)\s*(%|percent\b|per\s+cent\b)?(?![\w])"
-)
-# Where a number not called percent is the answer, and is not only mentioned: first in the text,
-# alone on the last line, or behind words that announce it; with nothing behind it that it counts.
-_NUMBER = (
-    r"(?:(?:about|around|roughly|approximately|maybe|perhaps|probably)\s+)?-?\d{1,3}(?:[.,]\d+)?(?!\w)"
-    r"(?=[^\w\n]*(?:$|because\b|since\b|as\b)|[*\"')\]]*[.,;:!]\s)"
-)
-_ANSWERS = re.compile(
-    rf"\A\W*{_NUMBER}|^\W*{_NUMBER}\W*\Z"
-    r"|\b(?:is|be|say|rate|rate\s+(?:it|this|that)|give|give\s+(?:it|this)|choose|pick|guess|estimate"
-    r"|(?:answer|rating|score|number|scale|likelihood|chance|probability|percentage|response|reply)"
-    rf"\W*[:=])\W*{_NUMBER}",
-    re.IGNORECASE | re.MULTILINE,
-)
+__all__ = ["LabelParser", "parse_answer", "parse_percent", "refuses", "without_thoughts"]
+
+_OWN = re.compile(r"(?:my|our|the|final)\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -95,7 +64,7 @@ class LabelParser:
     choices: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        folded = {option.casefold() for option in self.options}
+        folded = {plain(option).casefold() for option in self.options}
         if len(self.options) < 2 or len(folded) < len(self.options) or "" in folded:
             raise InputError(
                 f"options must be two or more labels, different in any case; got {self.options!r}."
@@ -120,82 +89,153 @@ class LabelParser:
         """
         if text is None:
             return "refusal", None
-        status, label = self._read(_THOUGHTS.sub("", text))
+        status, label = self._read(unmarked(text))
         if label is None:
             return status, None
-        return "ok", (self.choices or self.options)[self.options.index(label)]
+        return "ok", (self.choices or self.options)[self._folded.index(label)]
 
     def _read(self, text: str) -> tuple[str, str | None]:
         if not text.strip():
             return "parse_error", None
-        # "I choose B", a label alone on the last line, or first of all: "B, because it pays more."
-        last = text.strip().splitlines()[-1]
-        informal = self._said(text) | self._whole(last) | self._leading(text)
-        for found in (self._whole(text), self._decided(text), informal):
+        # "Decision: B" decides; then "I choose B", "My answer is B", a label first or last of all.
+        for found in (self._whole(text), self._decided(text), self._informal(text)):
             if found:
                 return ("ok", found.pop()) if len(found) == 1 else ("ambiguous", None)
-        if _REFUSAL.search(text):
+        if refuses(text):
             return "refusal", None
         return ("ambiguous" if self._mentioned(text) else "parse_error"), None
 
     def _whole(self, text: str) -> set[str]:
         """The label, in any case, where there is nothing else."""
-        matched = self._patterns["whole"].fullmatch(text)
-        return {self._label(matched[1])} if matched else set()
+        found = self._patterns
+        return self._labels(found.whole.fullmatch(text) or found.echo.fullmatch(text.strip()))
 
     def _decided(self, text: str) -> set[str]:
-        return self._marked("decides", text)
+        """Labels after "Decision:", first of all on lines of its own; with what contests them."""
+        heads = [m for m in self._patterns.decision.finditer(text) if opens(text, m.start())]
+        own = [m for m in heads if not re.search(r"\w", _line_before(text, m.start()))]
+        last = [m for m in heads if own and m.start() > own[-1].start()]
+        read = [self._value(text, m.end()) for m in own + last or heads]
+        found = set().union(*(labels for labels, _ in read))
+        if not found:
+            return set()
+        labels, end = read[-1]
+        if not labels:
+            return set(self._folded)
+        return found | self._informal(text[end:], follows=True) | self._turned(text[end:], found)
 
-    def _said(self, text: str) -> set[str]:
-        return self._marked("says", text)
+    def _value(self, text: str, start: int) -> tuple[set[str], int]:
+        """Labels right after the words that announce them, and where they end."""
+        line = re.compile(r"\s*([^\n]*)").match(text, start)
+        echo = self._patterns.echo.fullmatch(line[1].strip()) if line else None
+        if line and echo:
+            return self._labels(echo), line.end()
+        matched = self._patterns.value.match(text, start)
+        return (self._taken(text, matched), matched.end()) if matched else (set(), start)
 
-    def _marked(self, kind: str, text: str) -> set[str]:
-        """Labels after words that mark a decision: those of all that are not negated or open."""
-        found = set()
-        for match in self._patterns[kind].finditer(text):
-            if not _NEGATED.search(text[max(0, match.start() - 30) : match.start()]):
-                found.add(self._label(match[1]))
-                alternative = self._patterns["or"].match(text, match.end(1))
-                if alternative:
-                    found.add(self._label(alternative[1]))
-        return found
+    def _informal(self, text: str, *, follows: bool = False) -> set[str]:
+        """Labels of all other ways to answer; of a text that follows a decision, not its start."""
+        found, end = self._said(text)
+        bare = [labels for line in text.splitlines() if (labels := self._whole(line))]
+        edges = set() if follows else self._leading(text)
+        edges |= self._last(text, contests=bool(found or edges))
+        if edges:
+            # A label alone on another line is another answer, or both are a list of options.
+            found = found.union(edges, *bare)
+        return found | self._turned(text[end:], found) if found else found
+
+    def _said(self, text: str) -> tuple[set[str], int]:
+        """Labels after "I choose" and the like, and where the last of them ends."""
+        p = self._patterns
+        matches = [m for pattern in (p.says, p.answer, p.chosen) for m in pattern.finditer(text)]
+        found: set[str] = set()
+        end = 0
+        for match in matches:
+            if self._counts(text, match):
+                labels = self._taken(text, match)
+                found |= labels
+                end = max(end, match.end()) if labels else end
+        return found, end
+
+    def _counts(self, text: str, match: re.Match[str]) -> bool:
+        """Whether the writer says it, for itself and without a condition."""
+        if match.re is self._patterns.answer:
+            if not re.match(r"my\b|our\b", match[0], re.IGNORECASE) and asked(text, match.start()):
+                return False
+            # "My list: 1. A is fair": numbers of a list.
+            if match[0][-1].isdigit() and re.compile(r"[.)][ \t]+\w").match(text, match.end()):
+                return False
+            # "Answer: B" without "my" may be of anybody, and must begin its sentence.
+            if not _OWN.match(match[0]):
+                return opens(text, match.start())
+        spoken = match.re is self._patterns.says and hedged(match[0])
+        if spoken and goes_back(match[0], text, match.end()):
+            return False
+        return stands(text, match.start(), self._patterns)
+
+    def _taken(self, text: str, match: re.Match[str]) -> set[str]:
+        """The label that a match found, with those listed behind it; none where it is left open."""
+        found, end = self._labels(match), match.end()
+        while further := self._patterns.further.match(text, end):
+            found |= self._labels(further)
+            end = further.end()
+        if len(found) > 1:
+            return found
+        closed = ends_well(text, end, next(iter(found), ""))
+        # "I choose A, but B is fairer, so B."
+        return found if closed and not self._mentioned(goes_back("", text, end)) - found else set()
+
+    def _last(self, text: str, *, contests: bool) -> set[str]:
+        """The label on the last line, unless it is the last of a list or ends a sentence.
+
+        Any on the last line contests what was found before.
+        """
+        lines = [line for line in text.splitlines() if line.strip()]
+        found = self._whole(lines[-1]) if lines else set()
+        if not found or len(lines) == 1 or contests:
+            return found
+        before = lines[-2]
+        # "My payoff: 60" is complete, but not if the label is a digit: "Step 1", "2".
+        number = before[-1:].isdigit() and not any(label.isdigit() for label in found)
+        number = number and not self._patterns.begins.match(before)
+        complete = number or self._patterns.ended.search(before)
+        return set() if self._lists(before) or not complete else found
+
+    def _lists(self, line: str) -> bool:
+        return line.rstrip().endswith(":") or self._patterns.listed.match(line) is not None
 
     def _leading(self, text: str) -> set[str]:
-        matched = self._patterns["leading"].match(text)
-        # "A. It pays more", but not "A. 40 points, B. 60 points".
-        if not matched and len(self._mentioned(text)) == 1:
-            matched = self._patterns["headed"].match(text)
-        return {self._label(matched[1])} if matched else set()
+        """The label a text begins with, where reasons follow: "B, because it pays more"."""
+        matched = self._patterns.leading.match(text)
+        # "A, I think", but not "A, I get 40. B, I get 60"; "Right" is a label, or a word.
+        if not matched or ((matched[3] or matched[4]) and len(self._mentioned(text)) > 1):
+            return set()
+        return self._labels(matched)
+
+    def _turned(self, text: str, found: set[str]) -> set[str]:
+        """Other labels that are named after words such as "no, wait"."""
+        match = corrects(text)
+        return self._mentioned(text[match.end() :]) - found if match else set()
 
     def _mentioned(self, text: str) -> set[str]:
-        return {self._label(match[1]) for match in self._patterns["bare"].finditer(text)}
+        return set().union(*(self._labels(match) for match in self._patterns.bare.finditer(text)))
 
-    def _label(self, written: str) -> str:
-        folded = written.casefold()
-        return next(option for option in self.options if option.casefold() == folded)
+    def _labels(self, match: re.Match[str] | None) -> set[str]:
+        """The label of a match as folded; none for letters that fold apart, as a dotless i."""
+        written = match[match.lastindex].casefold() if match and match.lastindex else ""
+        return {written} & set(self._folded)
 
     @cached_property
-    def _patterns(self) -> dict[str, re.Pattern[str]]:
-        # Longest first, so that "10" is not read as "1". Single letters have their case, because
-        # "a" is a word.
-        ordered = sorted(self.options, key=len, reverse=True)
-        any_case = "|".join(map(re.escape, ordered))
-        written = "|".join(re.escape(o) if len(o) == 1 else f"(?i:{re.escape(o)})" for o in ordered)
-        label = rf"(?<!\w)({written})(?![\w'’%]|[.,]\d|-\w)"
-        named = rf"{_OPEN}(?i:{_NOUN}){_OPEN}"
-        closed = r"[\"'`”’)\]*_]*"
-        reasons = r"\s*,?\s+(?:because|since|as)\b"
-        clause = rf"\s*[,;—–]\s+(?!(?:{written})\b|or\b|and\b)"
-        patterns = {
-            "whole": rf"{named}((?i:{any_case})){_CLOSE}",
-            "decides": rf"(?<!\w)(?i:{_DECIDES}){named}{label}",
-            "says": rf"(?i:{_SAYS})[\s:]{named}{label}",
-            "or": rf"{_CLOSE}(?i:\bor\b|/){named}{label}",
-            "leading": rf"{named}({written}){closed}(?:\s*[.!]?\s*\n|{reasons}|{clause})",
-            "headed": rf"{named}({written}){closed}\s*[.:!—–-]\s",
-            "bare": label,
-        }
-        return {name: re.compile(pattern) for name, pattern in patterns.items()}
+    def _folded(self) -> tuple[str, ...]:
+        return tuple(plain(option).casefold() for option in self.options)
+
+    @cached_property
+    def _patterns(self) -> Patterns:
+        return patterns(tuple(map(plain, self.options)))
+
+
+def _line_before(text: str, start: int) -> str:
+    return re.split(r"[\n\r]", text[:start])[-1]
 
 
 def parse_answer(text: str | None, prompt: Prompt) -> tuple[str, str | None]:
@@ -225,84 +265,3 @@ def parse_answer(text: str | None, prompt: Prompt) -> tuple[str, str | None]:
         status, chance = parse_percent(text)
         return status, None if chance is None else repr(chance)
     return LabelParser(prompt.options, prompt.choices)(text)
-
-
-def parse_percent(text: str | None) -> tuple[str, float | None]:
-    """Status and probability of an answer that is a number from 0 to 100.
-
-    A number counts where it is called percent or stands where an answer does: first, alone on the
-    last line, or after words such as "my answer is". One that is only mentioned is ambiguous.
-
-    Parameters
-    ----------
-    text : str or None
-
-    Returns
-    -------
-    status : {"ok", "refusal", "ambiguous", "parse_error"}
-    probability : float or None
-        Between 0 and 1.
-
-    Examples
-    --------
-    >>> from mlinstruments.agents import parse_percent
-    >>> parse_percent("About 35%."), parse_percent("I would say 35")
-    (('ok', 0.35), ('ok', 0.35))
-    >>> parse_percent("between 20 and 40"), parse_percent("if 10 people"), parse_percent("350")
-    (('ambiguous', None), ('ambiguous', None), ('parse_error', None))
-    """
-    if text is None:
-        return "refusal", None
-    said = _THOUGHTS.sub("", text)
-    marked = [(match[1], match[2]) for match in _PERCENT.finditer(said)]
-    # Where some numbers are called percent, the others are something else.
-    kept = [number for number, sign in marked if sign] or [number for number, _ in marked]
-    values = {float(number.replace(",", ".")) for number in kept}
-    # A bare 0.5 may be half a percent or one half.
-    if len(values) > 1 or (not any(sign for _, sign in marked) and any(0 < v < 1 for v in values)):
-        return "ambiguous", None
-    if values and 0 <= (value := values.pop()) <= 100:
-        if any(sign for _, sign in marked) or _ANSWERS.search(said):
-            return "ok", value / 100
-        return ("refusal" if _REFUSAL.search(text) else "ambiguous"), None
-    return ("refusal" if _REFUSAL.search(text) else "parse_error"), None
-
-
-def refuses(text: str) -> bool:
-    """Whether words of refusal are in a text; ask only where nothing else could be read.
-
-    Parameters
-    ----------
-    text : str
-
-    Returns
-    -------
-    bool
-
-    Examples
-    --------
-    >>> from mlinstruments.agents.parsing import refuses
-    >>> refuses("I'm sorry, I can't help with that."), refuses("Price: 2")
-    (True, False)
-    """
-    return _REFUSAL.search(text) is not None
-
-
-def without_thoughts(text: str) -> str:
-    """A text without what a model marked as thinking.
-
-    Parameters
-    ----------
-    text : str
-
-    Returns
-    -------
-    str
-
-    Examples
-    --------
-    >>> from mlinstruments.agents.parsing import without_thoughts
-    >>> without_thoughts("<think>1.9 or 1.7?</think>Price: 1.7")
-    'Price: 1.7'
-    """
-    return _THOUGHTS.sub("", text)
