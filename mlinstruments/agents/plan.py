@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
 from typing import Any
 
 from mlinstruments._core.exceptions import InputError
@@ -108,36 +107,46 @@ def measurements(
     return tuple(Question(p, p.order, 0) for p in make_prompts(protocols, unit, **options))
 
 
-def belief_questions(
-    protocols: Sequence[Protocol],
-    draws: int,
-    seed: int,
-    wordings: Sequence[str],
-    renderings: Sequence[str],
-    labels: Sequence[str],
-) -> tuple[Question, ...]:
-    """A question about every node of the other for every draw, orders as in the choices.
+def belief_questions(choices: Sequence[Question], seed: int) -> tuple[Question, ...]:
+    """A question about every node of the other for every draw, with labels as in the choice.
 
     Parameters
     ----------
-    protocols : sequence of Protocol
-    draws, seed : int
-    wordings, renderings, labels : sequence of str
+    choices : sequence of Question
+        Where nodes are asked apart, the belief about a node has the labels of the choice there.
+    seed : int
+
+    Returns
+    -------
+    tuple of Question
     """
+    # In the order of protocols, templates and draws, whatever order labels have in a draw.
+    together: dict[tuple[str, ...], dict[int, dict[int | None, Prompt]]] = {}
+    for question in choices:
+        asked = question.prompt
+        name = (asked.protocol.id, asked.wording, asked.rendering, asked.labels)
+        together.setdefault(name, {}).setdefault(question.draw, {})[asked.node] = asked
     questions = []
-    for protocol, wording, rendering, label_set in product(protocols, wordings, renderings, labels):
-        for draw, node in product(range(draws), range(protocol.n_nodes)):
-            prompt = belief_prompt(
-                protocol,
-                node,
-                wording=wording,
-                rendering=rendering,
-                labels=label_set,
-                order=draw % 2,
-            )
-            drawn = seed_of(seed, "belief", protocol.id, prompt.template, draw)
-            questions.append(Question(prompt, draw, drawn))
+    for draws in together.values():
+        for draw in sorted(draws):
+            for node in range(next(iter(draws[draw].values())).protocol.n_nodes):
+                like = draws[draw].get(node) or draws[draw][None]
+                prompt = _belief_prompt(like, node)
+                drawn = seed_of(seed, "belief", prompt.protocol.id, prompt.template, draw)
+                questions.append(Question(prompt, draw, drawn))
     return tuple(questions)
+
+
+def _belief_prompt(like: Prompt, node: int) -> Prompt:
+    """Ask what is expected at a node, in the words and labels of a choice."""
+    return belief_prompt(
+        like.protocol,
+        node,
+        wording=like.wording,
+        rendering=like.rendering,
+        labels=like.labels,
+        order=like.order,
+    )
 
 
 def check_kind(rows: Iterable[Row], mode: str, unit: str, source: str) -> None:

@@ -194,6 +194,80 @@ def test_beliefs_are_elicited_once_and_logged_beside_choices(tmp_path: Path) -> 
     assert np.nanmax(measured.beliefs) == np.nanmin(measured.beliefs) == 0.25
 
 
+class Doubtful:
+    """Chooses, and says what it expects unless it is out of order, or not asked nicely."""
+
+    name, settings = "doubtful", {"agent": "doubtful"}
+
+    def __init__(self, fails: Sequence[int] = (), says: Any = "30") -> None:
+        self.fails, self.says, self.asked = fails, says, 0
+
+    def answer(self, prompts: Sequence[Prompt], seeds: Sequence[int]) -> Iterator[Answer | Failure]:
+        for prompt in prompts:
+            belief = prompt.asks == "belief"
+            self.asked += belief
+            text = self.says if belief else prompt.options[0]
+            broken = belief and self.asked in self.fails
+            yield Failure("HTTP 500") if broken else Answer(text, 10, 1, 0.5)
+
+
+@pytest.mark.parametrize("unit", ["node", "strategy"])
+def test_a_choice_waits_for_a_belief_that_failed(tmp_path: Path, unit: str) -> None:
+    path = tmp_path / "log.jsonl"
+    call: dict[str, Any] = {"draws": 3, "log": path, "unit": unit, "belief": "elicited"}
+    left = 2 if unit == "node" else 1
+    with pytest.warns(MissingRowsWarning, match="belief: HTTP 500 1"):
+        report = play(Doubtful([1]), [TG], **call).report
+    assert dict(report.failed) == {
+        "belief: HTTP 500": 1,
+        "not asked, because its belief had no answer": left,
+    }
+    assert report.asked == report.planned - left == len(lines(path))
+    again = play(Doubtful(), [TG], **call)
+    assert (again.report.asked, again.report.failed) == (left, ())
+    assert all(row["belief_1"] == row["belief_2"] == 0.3 for row in lines(path))
+    assert again.data.beliefs[:, :2].tolist() == [[0.3, 0.3]] * 3
+    # Six answers about beliefs are paid for as well.
+    assert again.report.beliefs["ok"] == 6
+    assert again.report.cost == 0.5 * (6 + again.report.planned)
+    assert again.report.prompt_tokens == 10 * (6 + again.report.planned)
+
+
+def test_refused_beliefs_are_final_and_counted(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    agent = Doubtful(says=None)
+    for asked in (4, 0):
+        report = play(agent, [TG], 2, path, unit="strategy", belief="elicited").report
+        assert report.beliefs["refusal"] == agent.asked == 4
+        assert report.without_belief == 2
+        assert report.failed == ()
+        assert "refusal 4; 2 choices have none" in str(report)
+        assert (report.asked > 0) == (asked > 0)
+
+
+@pytest.mark.parametrize("unit", ["node", "strategy"])
+def test_beliefs_are_elicited_with_the_labels_of_their_choice(tmp_path: Path, unit: str) -> None:
+    path = tmp_path / "log.jsonl"
+    play(economicus(), GRID[::4], 2, path, unit=unit, belief="elicited")
+    choices = {(r["protocol_id"], r.get("node"), r["draw"]): r["order"] for r in lines(path)}
+    for row in lines(path.with_suffix(".beliefs.jsonl")):
+        node = row["node"] if unit == "node" else None
+        assert row["order"] == choices[row["protocol_id"], node, row["draw"]]
+
+
+def test_a_log_that_cannot_take_the_choices_is_refused_before_beliefs_are_asked(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "log.jsonl"
+    agent = Doubtful()
+    play(agent, [TG], 1, path, unit="strategy", belief=0.5)
+    for bad in ({"log": path}, {"log": tmp_path / "log.csv"}, {"log": path, "unit": "node"}):
+        with pytest.raises(InputError):
+            play(agent, [TG], 1, **{"unit": "strategy", "belief": "elicited", **bad})  # type: ignore[arg-type]
+    assert agent.asked == 0
+    assert not path.with_suffix(".beliefs.jsonl").exists()
+
+
 def test_second_movers_of_matrix_games_know_what_was_played(tmp_path: Path) -> None:
     # Matching pays: the best reply is what was seen.
     game = [Protocol("matrix", 1, 5, 4, 0, id="m")]
@@ -203,8 +277,9 @@ def test_second_movers_of_matrix_games_know_what_was_played(tmp_path: Path) -> N
         data = ChoiceData.read(path)
         assert data.strategy.tolist() == [seen, seen]
         assert data.beliefs[:, 0].tolist() == [seen, seen]
-    with pytest.raises(InputError, match="leave belief out"):
-        play(economicus(), game, seen=1, belief="elicited")
+    for belief in ("elicited", 0.5, [0.5]):
+        with pytest.raises(InputError, match="leave belief out"):
+            play(economicus(), game, seen=1, belief=belief)
     with pytest.raises(InputError, match="a game where both move at once"):
         play(economicus(), [TG], seen=1)
 
@@ -398,7 +473,19 @@ def test_censored_labels_are_at_their_bound_and_marked(tmp_path: Path) -> None:
 def test_where_no_label_is_listed_there_is_no_choice() -> None:
     played = play(Listed([0.1, 0.1], [True, True]), [TG], mode="probabilities")
     assert played.report.statuses["ambiguous"] == 4
-    assert np.isnan(played.report.mass)
+    assert played.report.mass == 0
+    assert played.report.censored == 8
+
+
+def test_prompts_of_which_no_label_is_listed_count_in_mass_and_censored() -> None:
+    class Half(Listed):
+        def choice_probabilities(self, prompts: Sequence[Prompt]) -> list[Probabilities]:
+            none = Probabilities(np.array([0.1, 0.1]), np.array([True, True]))
+            return [self.found if k % 2 else none for k, _ in enumerate(prompts)]
+
+    report = play(Half([0.4, 0.05], [False, False]), [TG], mode="probabilities").report
+    assert report.mass == pytest.approx(0.225, rel=ROUNDING)
+    assert report.censored == 2 * 2
 
 
 @pytest.mark.parametrize(
