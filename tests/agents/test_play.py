@@ -366,6 +366,21 @@ def test_damage_before_the_end_is_named(tmp_path: Path) -> None:
         play(LogitAgent(0.1), [TG], 2, tmp_path / "log.csv")
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'[{"mine": 1}, {"mine": 2}]', b'{"mine": 1}\nmy notes', b"my notes", b'{"mine": 1}',
+        b'{"mine": 1', b'"subject"', b'{"mine": 1, "rows": 3}', b'{"mine": 1}\n{"subject": "x',
+    ],
+)  # fmt: skip
+def test_a_file_that_is_no_log_is_left_as_it_is(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "log.jsonl"
+    path.write_bytes(content)
+    with pytest.raises(InputError):
+        play(LogitAgent(0.1), [TG], 2, path)
+    assert path.read_bytes() == content
+
+
 def test_two_runs_cannot_write_to_one_log(tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
 
