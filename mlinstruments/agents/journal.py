@@ -132,14 +132,15 @@ def _read(file: IO[bytes], path: str | Path) -> tuple[list[Row], IO[bytes], int,
     file.seek(0)
     rows: list[Row] = []
     starts: list[int] = []
-    at, ended = 0, True
+    at, ended, foreign = 0, True, True
     for number, line in enumerate(file, start=1):
         try:
             rows.append(_parsed(line, f"{path}, line {number}"))
         except InputError:
-            if not _torn(line):
+            if line.endswith(b"\n") or not _begins(line, STARTS if foreign else (b'{"',)):
                 raise
             break
+        foreign = foreign and not _begins(line, STARTS)
         ended = line.endswith(b"\n")
         starts.append(at)
         at += len(line)
@@ -149,11 +150,9 @@ def _read(file: IO[bytes], path: str | Path) -> tuple[list[Row], IO[bytes], int,
     return rows, file, at, ended
 
 
-def _torn(line: bytes) -> bool:
-    """Whether a line that is no JSON object is the beginning of a record, and not of other text."""
-    # What begins like this and ends before its brace is never valid JSON.
-    begun = any(line[: len(start)] == start[: len(line)] for start in STARTS)
-    return begun and not line.endswith(b"\n")
+def _begins(line: bytes, starts: Sequence[bytes]) -> bool:
+    """Whether a line, however short, may be the beginning of a record, and not of other text."""
+    return any(line[: len(start)] == start[: len(line)] for start in starts)
 
 
 def _parsed(line: bytes, place: str) -> Row:
