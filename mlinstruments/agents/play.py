@@ -147,7 +147,8 @@ def play(
     retries : int
         How often an answer that cannot be read is asked for again.
     max_failures : int
-        The run stops after so many questions in a row without an answer.
+        The run stops after so many questions in a row without an answer; those of one request
+        count once.
     progress : bool, optional
         Show progress, rate and cost; None shows them in a terminal where there is much to ask.
 
