@@ -198,8 +198,9 @@ def play(
         check_choice(belief, "belief", ("elicited",))
         if seen is not None:
             raise InputError("what was seen is the belief: leave belief out, or seen.")
-    options = {"wordings": wordings, "renderings": renderings, "labels": labels}
-    options |= {"belief": None if elicited else belief, "seen": seen, "reply": reply}
+    options: dict[str, Any] = {"wordings": wordings, "renderings": renderings}
+    options |= {"labels": labels, "belief": None if elicited else belief}
+    options |= {"seen": seen, "reply": reply}
     if mode == "probabilities":
         questions = measurements(protocols, unit, options)
     else:

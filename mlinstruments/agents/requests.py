@@ -94,27 +94,20 @@ def _http(agent: ChatAgent) -> Any:
     httpx = _httpx()
     pace = _Pace(agent)
 
-    class Until(httpx.SyncByteStream):  # type: ignore[misc]
-        """An answer that must be whole by a time: httpx knows only of pauses."""
-
-        def __init__(self, stream: Any, end: float) -> None:
-            self.stream, self.end = stream, end
-
-        def __iter__(self) -> Iterator[bytes]:
-            for part in self.stream:
-                if time.monotonic() > self.end:
-                    raise httpx.ReadTimeout("the answer is not whole in time")
-                yield part
-
-        def close(self) -> None:
-            self.stream.close()
-
     def begin(request: Any) -> None:
         pace.wait()
         request.extensions = {**request.extensions, "end": time.monotonic() + agent.timeout}
 
     def begun(response: Any) -> None:
-        response.stream = Until(response.stream, response.request.extensions["end"])
+        # httpx itself knows only how long a pause may be.
+        whole, end = response.iter_raw, response.request.extensions["end"]
+        response.iter_raw = lambda *size, **more: until(whole(*size, **more), end)
+
+    def until(parts: Iterator[bytes], end: float) -> Iterator[bytes]:
+        for part in parts:
+            if time.monotonic() > end:
+                raise httpx.ReadTimeout("the answer is not whole in time")
+            yield part
 
     # A proxy has no business with this machine's own servers.
     local = urlsplit(agent.address).hostname in LOOPBACK
