@@ -146,6 +146,11 @@ def paired(agent: Agent, asked: Sequence[Any], results: Iterable[Any]) -> Iterat
             found = next(given, nothing)
             if found is nothing:
                 raise AgentError(f"{agent.name} gave fewer results than it was asked for.")
+            if not isinstance(found, Answer | Probabilities | Failure):
+                raise InputError(
+                    f"{agent.name} must give Answer, Probabilities or Failure; got"
+                    f" {type(found).__name__}: wrap text as Answer(text)."
+                )
             yield question, found
     finally:  # connections of a generator are closed now, not when it is collected
         getattr(given, "close", lambda: None)()

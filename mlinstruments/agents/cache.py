@@ -81,7 +81,14 @@ class CachedAgent:
         Returns
         -------
         iterator of Answer or Failure
+
+        Raises
+        ------
+        InputError
+            Where the agent gives none, or its settings do not say which it is.
         """
+        if not hasattr(self.agent, "answer"):
+            raise InputError(f"{self.name} has no answer: use mode='probabilities'.")
         # The same prompt with the same seed twice is two draws.
         seen: dict[tuple[str, int], int] = {}
         keys = []

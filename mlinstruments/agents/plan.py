@@ -12,7 +12,7 @@ from mlinstruments.games.protocols import Protocol
 from mlinstruments.preferences.readers import shown
 
 from .base import Prompt
-from .journal import Key, Row, key_of
+from .journal import KEY, Key, Row, key_of
 from .prompts import belief_prompt, make_prompts
 
 Nodes = Sequence[int | None]
@@ -150,7 +150,7 @@ def _belief_prompt(like: Prompt, node: int) -> Prompt:
 
 
 def check_kind(rows: Iterable[Row], mode: str, unit: str, source: str) -> None:
-    """Raise where a log holds answers of another kind, of whichever agent.
+    """Raise where a log holds answers of another kind, of whichever agent, or was damaged.
 
     Parameters
     ----------
@@ -164,12 +164,53 @@ def check_kind(rows: Iterable[Row], mode: str, unit: str, source: str) -> None:
     ------
     InputError
     """
+    rows = list(rows)
     for row in rows:
         found = row.get("mode"), "node" if "node" in row else "strategy"
         if found != (mode, unit):
             raise InputError(
                 f"{source} was made with mode {found[0]!r} and unit {found[1]!r}, and this run has"
                 f" {mode!r} and {unit!r}: a log holds answers of one kind; write to another."
+            )
+    check_records(rows, source)
+
+
+# What sums over a log take from every row.
+NEEDED = (*KEY, "status", "cost", "prompt_tokens", "completion_tokens", "order", "option_order")
+
+
+def check_records(rows: Iterable[Row], source: str) -> None:
+    """Raise where rows of play were taken out of a log, or put in twice.
+
+    Parameters
+    ----------
+    rows : iterable of dict
+    source : str
+        What to call the log in errors.
+
+    Raises
+    ------
+    InputError
+    """
+    have: dict[Key, list[Row]] = {}
+    for row in rows:
+        # Whole strategies have no node.
+        lacking = [name for name in NEEDED if name not in row and name != "node"]
+        if lacking:
+            raise InputError(
+                f"{source} has a row without {', '.join(lacking)} (protocol"
+                f" {shown(row.get('protocol_id'))}): it was edited; mend it, or write to another"
+                " log."
+            )
+        have.setdefault((*key_of(row), row.get("model"), row.get("subject")), []).append(row)
+    for parts in have.values():
+        size = parts[0].get("rows", 1)
+        if len(parts) != size or {row.get("part", 0) for row in parts} != set(range(size)):
+            raise InputError(
+                f"{source} has {len(parts)} rows of protocol"
+                f" {shown(parts[0]['protocol_id'])}, template {shown(parts[0]['template'])}, draw"
+                f" {shown(parts[0]['draw'])}, and a whole answer has {size}: rows were copied or"
+                " deleted; delete all of them to have it asked again, or write to another log."
             )
 
 

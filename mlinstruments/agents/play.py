@@ -23,6 +23,7 @@ from mlinstruments._core.exceptions import InputError, MissingRowsWarning
 from mlinstruments._core.warn import warn_user
 from mlinstruments.games.protocols import Protocol
 from mlinstruments.preferences.choices import ChoiceData
+from mlinstruments.preferences.readers import shown
 
 from .ask import MODES, Asking, ask
 from .base import Agent
@@ -31,6 +32,7 @@ from .plan import (
     Question,
     belief_questions,
     check_kind,
+    check_records,
     choice_questions,
     measurements,
     unanswered,
@@ -193,11 +195,14 @@ def play(
     if mode == "probabilities":
         _check_measured(draws, reply)
     _check_agent(agent, mode)
+    protocols = _checked(protocols)
     elicited = isinstance(belief, str)
     if isinstance(belief, str):
         check_choice(belief, "belief", ("elicited",))
         if seen is not None:
             raise InputError("what was seen is the belief: leave belief out, or seen.")
+        if mode != "sample":
+            _check_agent(agent, "sample", "belief='elicited'")
     options: dict[str, Any] = {"wordings": wordings, "renderings": renderings}
     options |= {"labels": labels, "belief": None if elicited else belief}
     options |= {"seen": seen, "reply": reply}
@@ -238,13 +243,35 @@ def play(
     return Played(report, own)
 
 
-def _check_agent(agent: Any, mode: str) -> None:
-    method = {"sample": "answer", "probabilities": "choice_probabilities"}[mode]
-    if not isinstance(agent, Agent) or not callable(getattr(agent, method, None)):
+METHODS = {"sample": "answer", "probabilities": "choice_probabilities"}
+
+
+def _check_agent(agent: Any, mode: str, what: str = "") -> None:
+    method = METHODS[mode]
+    if isinstance(agent, Agent) and callable(getattr(agent, method, None)):
+        return
+    able = [m for m in METHODS if callable(getattr(agent, METHODS[m], None))]
+    instead = f", which can be asked with mode={able[0]!r}" if able and not what else ""
+    raise InputError(
+        f"{what or f'mode={mode!r}'} needs an agent with name, settings and {method}(); got"
+        f" {type(agent).__name__}{instead}."
+    )
+
+
+def _checked(protocols: Any) -> tuple[Protocol, ...]:
+    """A list of protocols."""
+    if isinstance(protocols, Protocol):
+        raise InputError("protocols must be a list of Protocol; got one: give [protocol].")
+    found = tuple(protocols)
+    other = next((p for p in found if not isinstance(p, Protocol)), None)
+    if other is not None:
         raise InputError(
-            f"mode={mode!r} needs an agent with name, settings and {method}(); got"
-            f" {type(agent).__name__}."
+            "protocols must be a list of Protocol; it has a"
+            f" {type(other).__name__}, {shown(other)}."
         )
+    if not found:
+        raise InputError("protocols must hold at least one Protocol; got none.")
+    return found
 
 
 def _check_measured(draws: int, reply: str) -> None:
@@ -301,6 +328,7 @@ def _elicited(
     columns: dict[tuple[Any, ...], Row] = {}
     failures: Counter[str] = Counter()
     with opened(path) as journal:
+        check_records(journal.rows, str(path))
         missing = unanswered(
             belief_questions(choices, seed), _own(journal, asking), asking.same, str(path)
         )

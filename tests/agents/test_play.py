@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 import time
@@ -366,6 +367,33 @@ def test_damage_before_the_end_is_named(tmp_path: Path) -> None:
         play(LogitAgent(0.1), [TG], 2, tmp_path / "log.csv")
 
 
+@pytest.mark.parametrize("name", ["status", "cost", "order", "prompt_tokens"])
+def test_a_row_that_lacks_what_every_row_has_is_named(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "log.jsonl"
+    play(LogitAgent(0.1), [TG], 2, path)
+    edited = [{k: v for k, v in row.items() if k != name} for row in lines(path)[:1]]
+    content = "".join(json.dumps(row) + "\n" for row in [*edited, *lines(path)[1:]])
+    path.write_text(content)
+    with pytest.raises(InputError, match=f"a row without {name}"):
+        play(LogitAgent(0.1), [TG], 2, path)
+    assert path.read_text() == content
+
+
+@pytest.mark.parametrize("edit", ["doubled", "removed"])
+@pytest.mark.parametrize("mode", ["sample", "probabilities"])
+def test_rows_that_were_copied_or_deleted_are_found(tmp_path: Path, mode: str, edit: str) -> None:
+    path = tmp_path / "log.jsonl"
+    call: dict[str, Any] = {"agent": LogitAgent(0.1), "protocols": [TG], "log": path, "mode": mode}
+    play(**call)
+    whole = path.read_text().splitlines(keepends=True)
+    path.write_text("".join([whole[0], *whole] if edit == "doubled" else whole[1:]))
+    if mode == "sample" and edit == "removed":  # as if it had never been asked
+        assert play(**call).report.asked == 1
+    else:
+        with pytest.raises(InputError, match="rows were copied or deleted"):
+            play(**call)
+
+
 @pytest.mark.parametrize(
     "content",
     [
@@ -390,6 +418,18 @@ def test_two_runs_cannot_write_to_one_log(tmp_path: Path) -> None:
         return "A"
 
     assert play(ScriptedAgent(script), [TG], 1, path).report.asked == 2
+
+
+def test_a_file_system_without_locks_is_no_other_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fcntl = pytest.importorskip("fcntl")
+
+    def none(file: Any, how: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", none)
+    assert play(economicus(), [TG], 1, tmp_path / "log.jsonl").report.asked == 2
 
 
 # ---- failures, censoring, bad agents ------------------------------------------------------------
@@ -451,6 +491,15 @@ def test_an_agent_that_gives_too_little_is_an_error() -> None:
 
     with pytest.raises(AgentError, match="fewer results"):
         play(Short(set()), [TG], 4)
+
+
+def test_an_agent_that_gives_text_is_told_to_wrap_it() -> None:
+    class Bare(Flaky):
+        def answer(self, prompts: Any, seeds: Any) -> Any:
+            return ["A"] * len(prompts)
+
+    with pytest.raises(InputError, match=r"got str: wrap text as Answer\(text\)"):
+        play(Bare(set()), [TG])
 
 
 class Listed:
@@ -516,6 +565,18 @@ def test_prompts_of_which_no_label_is_listed_count_in_mass_and_censored() -> Non
         ({"agent": ScriptedAgent({}), "mode": "probabilities"}, "needs an agent"),
         ({"agent": 3}, "needs an agent"),
         ({"protocols": [TG, TG]}, "id of its own"),
+        ({"protocols": TG}, r"give \[protocol\]"),
+        ({"protocols": []}, "at least one Protocol; got none"),
+        ({"protocols": ["tg"]}, "it has a str, 'tg'"),
+        ({"agent": Listed([1, 0], [False] * 2)}, "can be asked with mode='probabilities'"),
+        (
+            {
+                "agent": Listed([1, 0], [False] * 2),
+                "mode": "probabilities",
+                "belief": "elicited",
+            },
+            "belief='elicited' needs an agent",
+        ),
     ],
 )
 def test_bad_arguments_are_refused_before_anything_is_asked(
@@ -527,3 +588,4 @@ def test_bad_arguments_are_refused_before_anything_is_asked(
     call: dict[str, Any] = {"agent": ScriptedAgent(never), "protocols": [TG], "draws": 1}
     with pytest.raises(InputError, match=words):
         play(**{**call, "log": tmp_path / "log.jsonl", **bad})
+    assert not list(tmp_path.iterdir())
