@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +16,18 @@ if TYPE_CHECKING:
 
 BUILT_IN = ("economicus", "moralis", "logit", "uniform")
 KINDS = (*BUILT_IN, "chat", "local")
+# Which agents take an option; the others refuse it.
+TAKEN_BY = {
+    "model": ("chat", "local"),
+    "base_url": ("chat",),
+    "temperature": ("chat", "local"),
+    "kappa": ("moralis", "logit"),
+    "scale": ("logit",),
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; 0 where it succeeded, 2 where the input cannot be used.
+    """Run a command; 0 where it succeeded, 2 for input that cannot be used, 1 where an agent fails.
 
     Examples
     --------
@@ -29,9 +38,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     >>> main(arguments), pathlib.Path(log).exists()
     (0, True)
     """
+    from mlinstruments.agents.base import AgentError
+
     given = _parser().parse_args(arguments)
     try:
         given.command(given)
+    except AgentError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     except (InputError, NotIdentifiedError, MissingExtraError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -132,37 +146,67 @@ def agent_of(given: argparse.Namespace) -> Any:
     """The agent that arguments name."""
     from mlinstruments import agents
 
-    if given.agent not in ("chat", "local") and given.model is not None:
-        raise InputError(f"--model is for chat and local; {given.agent} is built in.")
-    if given.agent == "economicus":
-        return agents.economicus()
-    if given.agent == "moralis":
-        return agents.moralis(given.kappa)
-    if given.agent == "uniform":
-        return agents.uniform()
-    if given.agent == "logit":
-        return agents.LogitAgent(given.scale, given.kappa)
-    if given.model is None and given.agent == "chat":
-        raise InputError("chat needs --model, the name that the server has for it.")
+    _check_taken(given)
+    if given.agent == "local":
+        return local_agent(given.model, given)
     if given.agent == "chat":
+        if given.model is None:
+            raise InputError("chat needs --model, the name that the server has for it.")
         return agents.ChatAgent(
             given.model, given.base_url, temperature=given.temperature, name=given.name or ""
         )
-    return local_agent(given.model, given)
+    return _built_in(given)
+
+
+def _check_taken(given: argparse.Namespace) -> None:
+    """Refuse options that the agent would ignore."""
+    for name, takers in TAKEN_BY.items():
+        if getattr(given, name) is not None and given.agent not in takers:
+            what = "is built in" if given.agent in BUILT_IN else "does not take it"
+            raise InputError(
+                f"--{name.replace('_', '-')} is for {' and '.join(takers)}; {given.agent} {what}:"
+                " leave it out."
+            )
+
+
+def _built_in(given: argparse.Namespace) -> Any:
+    from mlinstruments import agents
+
+    kappa = 0.5 if given.kappa is None else given.kappa
+    if not 0 <= kappa <= 1:
+        raise InputError(f"--kappa is a weight between 0 and 1; got {kappa:g}.")
+    if given.agent == "economicus":
+        made = agents.economicus()
+    elif given.agent == "moralis":
+        made = agents.moralis(kappa)
+    elif given.agent == "uniform":
+        made = agents.uniform()
+    else:
+        made = agents.LogitAgent(0.1 if given.scale is None else given.scale, kappa)
+    return replace(made, name=given.name or made.name)
 
 
 def local_agent(model: str | None, given: argparse.Namespace) -> Any:
     """A model of this machine: a folder or GGUF file, or the packaged one."""
     from mlinstruments import agents
 
-    return agents.LocalAgent(model, temperature=given.temperature or 1.0, name=given.name or "")
+    temperature = 1.0 if given.temperature is None else given.temperature
+    return agents.LocalAgent(model, temperature=temperature, name=given.name or "")
 
 
 def protocols_of(given: argparse.Namespace) -> tuple[Protocol, ...]:
     """The grid of a file, or the default one, of the games asked for."""
     from mlinstruments.games import default_grid, read_grid
 
-    found = default_grid() if given.grid is None else read_grid(given.grid)
+    try:
+        found = default_grid() if given.grid is None else read_grid(given.grid)
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{given.grid} is not UTF-8 text: byte {error.start + 1} is"
+            f" {error.object[error.start]:#04x}. Save it as UTF-8 CSV."
+        ) from None
+    if not found:
+        raise InputError(f"{given.grid} has a header and no protocol: write one a line below it.")
     kept = tuple(p for p in found if not given.games or p.game in given.games)
     if not kept:
         known = ", ".join(sorted({p.game for p in found}))
@@ -234,8 +278,8 @@ def _add_agent(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--base-url", help="of a server that is no hosted one")
     parser.add_argument("--temperature", type=float)
     parser.add_argument("--name", help="what the log calls the agent")
-    parser.add_argument("--kappa", type=float, default=0.5, help="of moralis and logit")
-    parser.add_argument("--scale", type=float, default=0.1, help="of logit, in 1 / points")
+    parser.add_argument("--kappa", type=float, help="of moralis and logit; .5 by default")
+    parser.add_argument("--scale", type=float, help="of logit, in 1 / points; .1 by default")
 
 
 def _add_fit(commands: Any) -> None:

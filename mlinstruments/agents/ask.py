@@ -77,7 +77,7 @@ def ask(asking: Asking, questions: Sequence[Question]) -> Iterator[tuple[Questio
     Raises
     ------
     AgentError
-        After ``max_failures`` in a row.
+        After ``max_failures`` in a row; a request for several answers is one.
     """
     from tqdm.auto import tqdm
 
@@ -85,9 +85,10 @@ def ask(asking: Asking, questions: Sequence[Question]) -> Iterator[tuple[Questio
     disable = (None if many else True) if asking.progress is None else not asking.progress
     cost, in_a_row = 0.0, 0
     with tqdm(total=len(questions), desc=asking.agent.name, disable=disable, leave=False) as bar:
-        for question, rows, reason in _rounds(asking, questions):
+        for question, rows, failure in _rounds(asking, questions):
             bar.update()
-            in_a_row = in_a_row + 1 if reason else 0
+            reason = "" if failure is None else failure.reason
+            in_a_row = 0 if failure is None else in_a_row + (not failure.shared)
             cost += sum(row["cost"] for row in rows)
             if cost:
                 bar.set_postfix(cost=f"{cost:.4g}", refresh=False)
@@ -101,15 +102,15 @@ def ask(asking: Asking, questions: Sequence[Question]) -> Iterator[tuple[Questio
 
 def _rounds(
     asking: Asking, questions: Sequence[Question]
-) -> Iterator[tuple[Question, list[Row], str]]:
+) -> Iterator[tuple[Question, list[Row], Failure | None]]:
     if asking.mode == "probabilities":
         prompts = [question.prompt for question in questions]
         results = asking.agent.choice_probabilities(prompts)
         for question, found in paired(asking.agent, questions, results):
             if isinstance(found, Failure):
-                yield question, [], found.reason
+                yield question, [], found
             else:
-                yield question, _measured_rows(asking, question, found), ""
+                yield question, _measured_rows(asking, question, found), None
         return
     pending = deque((question, Answer(None)) for question in questions)
     for attempt in range(asking.retries + 1):
@@ -118,7 +119,7 @@ def _rounds(
         results = asking.agent.answer([question.prompt for question, _ in pending], seeds)
         for (question, spent), found in paired(asking.agent, list(pending), results):
             if isinstance(found, Failure):
-                yield question, [], found.reason
+                yield question, [], found
                 continue
             total = with_spent(found, spent)
             status, choice = parse_answer(found.text, question.prompt)
@@ -126,7 +127,7 @@ def _rounds(
                 again.append((question, total))
             else:
                 row = _answer_row(asking, question, total, status, choice)
-                yield question, [{**row, "tries": attempt + 1}], ""
+                yield question, [{**row, "tries": attempt + 1}], None
         if not again:
             return
         pending = deque(again)
@@ -145,6 +146,11 @@ def paired(agent: Agent, asked: Sequence[Any], results: Iterable[Any]) -> Iterat
             found = next(given, nothing)
             if found is nothing:
                 raise AgentError(f"{agent.name} gave fewer results than it was asked for.")
+            if not isinstance(found, Answer | Probabilities | Failure):
+                raise InputError(
+                    f"{agent.name} must give Answer, Probabilities or Failure; got"
+                    f" {type(found).__name__}: wrap text as Answer(text)."
+                )
             yield question, found
     finally:  # connections of a generator are closed now, not when it is collected
         getattr(given, "close", lambda: None)()

@@ -213,9 +213,13 @@ class Failure:
     Parameters
     ----------
     reason : str
+    shared : bool
+        Whether it is the failure before it over again: that of one request for several answers,
+        which counts once where failures in a row end a run.
     """
 
     reason: str
+    shared: bool = False
 
 
 @runtime_checkable

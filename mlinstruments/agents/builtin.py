@@ -38,7 +38,7 @@ class LogitAgent:
     Raises
     ------
     InputError
-        Where the scale is negative or the belief no probability.
+        Where the scale is negative, a preference not finite, or the belief no probability.
 
     Examples
     --------
@@ -62,6 +62,11 @@ class LogitAgent:
             raise InputError(
                 f"scale must be at least 0 and belief between 0 and 1; got {self.scale!r} and"
                 f" {self.belief!r}."
+            )
+        if not all(math.isfinite(value) for value in (self.kappa, self.alpha, self.beta)):
+            raise InputError(
+                f"kappa, alpha and beta must be finite numbers; got {self.kappa!r}, {self.alpha!r}"
+                f" and {self.beta!r}."
             )
 
     @property

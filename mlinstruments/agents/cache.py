@@ -16,6 +16,7 @@ import numpy as np
 from mlinstruments._core.exceptions import InputError
 
 from .base import Answer, Failure, Probabilities, Prompt
+from .builtin import ScriptedAgent
 from .weights import cache_folder
 
 
@@ -25,7 +26,8 @@ class CachedAgent:
 
     The name is a hash of the agent's name and settings, the messages, the options and, for drawn
     answers, the seed. Failures are not kept; tokens and cost of a kept answer are 0, since it
-    was paid for before.
+    was paid for before. An agent whose settings are those of any other of its kind is refused: one
+    with a function for a script, or with a model given as an object.
 
     Parameters
     ----------
@@ -35,14 +37,16 @@ class CachedAgent:
 
     Examples
     --------
-    >>> import tempfile
-    >>> from mlinstruments.agents import Answer, CachedAgent, ScriptedAgent, make_prompt
+    >>> import pathlib, tempfile
+    >>> from mlinstruments.agents import CachedAgent, ScriptedAgent, make_prompt
     >>> from mlinstruments.games import Protocol
     >>> prompt = make_prompt(Protocol("tg", 80, 50, 30, 20, id="a"), node=0)
-    >>> asked = []
-    >>> agent = CachedAgent(ScriptedAgent(lambda p: asked.append(p) or "A"), tempfile.mkdtemp())
-    >>> [list(agent.answer([prompt], [7]))[0].text for _ in range(3)], len(asked)
-    (['A', 'A', 'A'], 1)
+    >>> folder = pathlib.Path(tempfile.mkdtemp())
+    >>> agent = CachedAgent(ScriptedAgent({"tg": "11"}), folder)
+    >>> [list(agent.answer([prompt], [7]))[0].text for _ in range(3)]
+    ['A', 'A', 'A']
+    >>> len(list(folder.glob("*/*.json")))
+    1
     """
 
     agent: Any
@@ -55,8 +59,15 @@ class CachedAgent:
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """The agent's."""
+        """The agent's.
+
+        Raises
+        ------
+        InputError
+            Where they do not tell the agent from another one that answers otherwise.
+        """
         found: Mapping[str, Any] = self.agent.settings
+        _check_told_apart(self.agent, found)
         return found
 
     def answer(self, prompts: Sequence[Prompt], seeds: Sequence[int]) -> Iterator[Answer | Failure]:
@@ -70,7 +81,14 @@ class CachedAgent:
         Returns
         -------
         iterator of Answer or Failure
+
+        Raises
+        ------
+        InputError
+            Where the agent gives none, or its settings do not say which it is.
         """
+        if not hasattr(self.agent, "answer"):
+            raise InputError(f"{self.name} has no answer: use mode='probabilities'.")
         # The same prompt with the same seed twice is two draws.
         seen: dict[tuple[str, int], int] = {}
         keys = []
@@ -133,6 +151,20 @@ class CachedAgent:
             if not isinstance(made, Failure):
                 _write(file, made)
             yield made
+
+
+def _check_told_apart(agent: Any, settings: Mapping[str, Any]) -> None:
+    """Raise where another agent with the same settings would be given this one's answers."""
+    if isinstance(agent, ScriptedAgent) and callable(agent.script):
+        why = "its script is a function: give the script as a mapping"
+    elif settings.get("sha256") == "":
+        why = "its model was given as an object, without a checksum: give a folder or file"
+    else:
+        return
+    raise InputError(
+        f"answers of {agent.name} cannot be kept, because its settings do not say which agent it"
+        f" is; {why}, or play it without CachedAgent."
+    )
 
 
 def _probabilities(kept: Any) -> Probabilities:

@@ -6,11 +6,12 @@ what their answers mean, and the care that no key is written down anywhere.
 
 from __future__ import annotations
 
+import math
 import os
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from itertools import groupby
 from typing import Any
@@ -20,8 +21,9 @@ from mlinstruments._core.arrays import check_count
 from mlinstruments._core.exceptions import InputError
 
 from .base import AgentError, Answer, Failure, Probabilities, Prompt
-from .requests import HOSTED, Read, check_address, connected
+from .requests import HOSTED, Read, Refused, check_address, check_variable, connected
 from .responses import Capabilities, answers_of, capabilities_of, probabilities_of
+from .serving import LocalServer, server_at
 
 
 @dataclass(frozen=True)
@@ -37,8 +39,10 @@ class ChatAgent:
         As the server calls it.
     base_url : str, optional
         Such as ``http://127.0.0.1:8080/v1``; by default what ``OPENAI_BASE_URL`` says, or OpenAI.
-    key_variable : str
-        The environment variable that holds the key. Servers given by ``base_url`` need none.
+    key_variable : str, optional
+        The environment variable that holds the key. By default OPENAI_API_KEY, and then the key is
+        sent to OpenAI's own address and to that of ``OPENAI_BASE_URL`` alone; a server given by
+        ``base_url`` is sent a key only where its variable is named here.
     temperature : float, optional
         Not sent where None, for models that do not take it.
     max_tokens : int
@@ -51,9 +55,10 @@ class ChatAgent:
     concurrency : int
         Requests at the same time.
     requests_per_minute : float, optional
-        Requests are spaced out to stay below it.
+        Requests are spaced out to stay below it, also those that are made again.
     timeout : float
-        Seconds without a byte after which a request is given up.
+        Seconds without a byte after which a request is given up, and for its whole answer, however
+        it trickles in; each time it is made.
     max_retries : int
         How often a request is made again after 408, 409, 429, 5xx, a lost connection, a timeout or
         an answer that is no JSON, with growing pauses or those the server asks for.
@@ -79,7 +84,7 @@ class ChatAgent:
 
     model: str
     base_url: str | None = None
-    key_variable: str = "OPENAI_API_KEY"
+    key_variable: str | None = None
     temperature: float | None = None
     max_tokens: int = 512
     top_logprobs: int = 20
@@ -91,10 +96,11 @@ class ChatAgent:
     prices: tuple[float, float] | None = None
     extra: Mapping[str, Any] | None = None
     name: str = ""
+    _server: LocalServer | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        for field, least in (("max_tokens", 1), ("top_logprobs", 2), ("per_call", 1)):
-            check_count(getattr(self, field), field, least)
+        for name, least in (("max_tokens", 1), ("top_logprobs", 2), ("per_call", 1)):
+            check_count(getattr(self, name), name, least)
         check_count(self.concurrency, "concurrency", 1)
         check_count(self.max_retries, "max_retries", 0)
         rate = self.requests_per_minute
@@ -103,7 +109,13 @@ class ChatAgent:
                 "timeout and requests_per_minute must be positive; got"
                 f" {self.timeout!r} and {rate!r}."
             )
+        if self.temperature is not None and not 0 <= self.temperature < math.inf:
+            raise InputError(f"temperature must be at least 0; got {self.temperature!r}.")
+        _check_prices(self.prices)
+        check_variable(self.key_variable)
         check_address(self.address)
+        # Kept, so that settings are the same once the server is gone.
+        object.__setattr__(self, "_server", server_at(self.address))
         object.__setattr__(self, "name", self.name or self.model)
 
     @property
@@ -113,10 +125,18 @@ class ChatAgent:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What its answers depend on; no key."""
+        """What its answers depend on; no key.
+
+        Of a server of :func:`serve_local` they name the weights, not the port, which is another
+        one each time.
+        """
         names = ("model", "temperature", "max_tokens", "top_logprobs", "per_call")
         own = {name: getattr(self, name) for name in names}
-        return {"agent": "chat", "base_url": self.address, **own, "extra": dict(self.extra or {})}
+        extra = dict(self.extra or {})
+        if self._server is None:
+            return {"agent": "chat", "base_url": self.address, **own, "extra": extra}
+        served = self._server.identity
+        return {"agent": "chat", "base_url": "serve_local", **served, **own, "extra": extra}
 
     # ---- asking ---------------------------------------------------------------------------------
 
@@ -124,23 +144,39 @@ class ChatAgent:
     def capabilities(self) -> Capabilities:
         """What the server does of what it is asked for, found out by a request.
 
-        Many local servers take log-probabilities and ``n`` and silently give neither.
+        Many local servers take log-probabilities and ``n`` and silently give neither. Only what a
+        server says of itself is kept: where it does not answer, the next use asks again.
+
+        Raises
+        ------
+        AgentError
+            Where there is no answer that says so.
         """
         prompt = [{"role": "user", "content": "Answer with A or B and nothing else."}]
         body = {"messages": prompt, **self._limit(1)}
         with connected(self) as call:
-            both = call({**body, **self._measuring, "n": 2}, capabilities_of)
+            both = self._verdict(call({**body, **self._measuring, "n": 2}, capabilities_of))
             if isinstance(both, Capabilities):
                 return both
             # Some servers refuse one of the two, and then the whole request.
             apart = [
-                call({**body, **more}, capabilities_of) for more in (self._measuring, {"n": 2})
+                self._verdict(call({**body, **more}, capabilities_of))
+                for more in (self._measuring, {"n": 2})
             ]
         known = [found for found in apart if isinstance(found, Capabilities)]
         if not known:
-            raise AgentError(f"{self.name}: no answer to a first request: {both.reason}.")
+            raise self._silent(both)
         listed = max(found.listed for found in known)
         return Capabilities(listed > 1, listed, any(found.several for found in known))
+
+    def _verdict(self, found: Capabilities | Failure) -> Capabilities | Refused:
+        """What a server does, or that it refuses to; anything else says nothing about it."""
+        if isinstance(found, Capabilities | Refused):
+            return found
+        raise self._silent(found)
+
+    def _silent(self, found: Failure) -> AgentError:
+        return AgentError(f"{self.name}: no answer to a first request: {found.reason}.")
 
     def answer(self, prompts: Sequence[Prompt], seeds: Sequence[int]) -> Iterator[Answer | Failure]:
         """Ask for answers, several at a time; see :class:`Agent`.
@@ -173,7 +209,11 @@ class ChatAgent:
                 body["n"] = len(same)
             calls.append((body, partial(answers_of, size=len(same), prices=self.prices)))
         for (_, read), found in zip(calls, self._stream(calls), strict=True):
-            yield from [found] * read.keywords["size"] if isinstance(found, Failure) else found
+            if isinstance(found, Failure):
+                again = replace(found, shared=True)
+                yield from [found, *[again] * (read.keywords["size"] - 1)]
+            else:
+                yield from found
 
     def choice_probabilities(self, prompts: Sequence[Prompt]) -> Iterator[Probabilities | Failure]:
         """Measure how probable each label is as the first token; see :class:`Agent`.
@@ -230,6 +270,19 @@ class ChatAgent:
                     yield waiting.popleft().result()
             finally:
                 pool.shutdown(cancel_futures=True)
+
+
+def _check_prices(prices: Any) -> None:
+    if prices is None:
+        return
+    pair = isinstance(prices, list | tuple) and len(prices) == 2
+    if not pair or not all(
+        isinstance(price, int | float) and 0 <= price < math.inf for price in prices
+    ):
+        raise InputError(
+            "prices must be two numbers of at least 0, per million tokens read and written, such as"
+            f" (0.15, 0.60); got {prices!r}."
+        )
 
 
 def _neighbours(

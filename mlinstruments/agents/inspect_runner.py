@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -108,7 +109,8 @@ def from_inspect(log: Any, save: str | Path | None = None) -> Played:
     Raises
     ------
     InputError
-        Where the log is of another task, was run in several epochs, or ``save`` holds something.
+        Where the log is empty, of another task, was run in several epochs, or ``save`` holds
+        something.
     MissingExtraError
         Where inspect-ai is not installed.
 
@@ -123,6 +125,8 @@ def from_inspect(log: Any, save: str | Path | None = None) -> Played:
     >>> from_inspect("logs/play.eval", save="choices.jsonl").data  # doctest: +SKIP
     """
     table = read_inspect(log, parse=lambda text: ("ok", text))
+    if not len(table):
+        raise InputError("the log holds no answer: run the task, and give the log of that.")
     if "options" not in table.columns:
         raise InputError("the log is not of inspect_task: its samples name no options.")
     if table["sample"].duplicated().any():
@@ -139,6 +143,8 @@ def from_inspect(log: Any, save: str | Path | None = None) -> Played:
 
 def _row(record: dict[str, Any]) -> Row:
     """A row of play from a sample: its answer read anew, with the labels it was asked with."""
+    # A table has a cell in every column; games of fewer nodes have none of the later beliefs.
+    record = {k: v for k, v in record.items() if not (isinstance(v, float) and math.isnan(v))}
     options = tuple(json.loads(record.pop("options")))
     choices = tuple(record["option_order"].split(" "))
     text = record["raw"] if record["status"] == "ok" else None

@@ -19,6 +19,9 @@ Row = dict[str, Any]
 Key = tuple[Any, ...]
 # What tells one record of one agent from another.
 KEY = ("protocol_id", "node", "template", "draw")
+# How the records begin that are written here: answers to protocols, settings of a run of the
+# applications, prices, dilemmas.
+STARTS = (b'{"subject": ', b'{"record": ', b'{"session": ', b'{"model": ')
 
 
 def key_of(row: Mapping[str, Any]) -> Key:
@@ -42,15 +45,33 @@ class Journal:
     rows : list of dict
         What the file held.
     file : binary file or None
-        Open at its end; None keeps rows in memory alone.
+        None keeps rows in memory alone.
+    end : int
+        Where the last whole record ends.
+    ended : bool
+        Whether with a line's end.
     """
 
-    def __init__(self, rows: list[Row], file: IO[bytes] | None) -> None:
+    def __init__(
+        self, rows: list[Row], file: IO[bytes] | None, end: int = 0, ended: bool = True
+    ) -> None:
         self.rows, self._file = rows, file
+        self._end, self._ended = end, ended
+        self._mended = file is None
+
+    def mend(self) -> None:
+        """Cut off what a kill left of a record; not before the file is known to be a log."""
+        if self._file is None or self._mended:
+            return
+        self._file.truncate(self._end)
+        self._file.seek(0, 2)
+        self._file.write(b"" if self._ended else b"\n")
+        self._mended = True
 
     def write(self, rows: Sequence[Row]) -> None:
         """Append a record, all of it or nothing that a later run would keep."""
         if self._file is not None:
+            self.mend()
             lines = [json.dumps(row, ensure_ascii=True, allow_nan=False) + "\n" for row in rows]
             self._file.write("".join(lines).encode())
             self._file.flush()
@@ -60,6 +81,9 @@ class Journal:
 @contextmanager
 def opened(path: str | Path | None) -> Iterator[Journal]:
     """Open a log to append to; half a record at its end, as a kill leaves it, is cut off.
+
+    Nothing is cut off before the first record is written, or the block ends without an error: a
+    caller that finds the file to be something else raises, and leaves it as it was.
 
     Parameters
     ----------
@@ -73,7 +97,8 @@ def opened(path: str | Path | None) -> Iterator[Journal]:
     Raises
     ------
     InputError
-        Where another run writes to the file, or a line before its end is no JSON object.
+        Where another run writes to the file, or a line is no JSON object and no record that was
+        cut off.
     """
     if path is None:
         yield Journal([], None)
@@ -83,11 +108,9 @@ def opened(path: str | Path | None) -> Iterator[Journal]:
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     with open(path, "a+b") as file:
         _lock(file, path)
-        rows, end, ended = _read(file, path)
-        file.truncate(end)
-        file.seek(0, 2)
-        file.write(b"" if ended else b"\n")
-        yield Journal(rows, file)
+        journal = Journal(*_read(file, path))
+        yield journal
+        journal.mend()
 
 
 def _lock(file: IO[bytes], path: str | Path) -> None:
@@ -98,28 +121,38 @@ def _lock(file: IO[bytes], path: str | Path) -> None:
         return
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         raise InputError(f"{path} is being written by another run: wait for it to end.") from None
+    except OSError:  # a file system without locks
+        return
 
 
-def _read(file: IO[bytes], path: str | Path) -> tuple[list[Row], int, bool]:
-    """Rows of whole records, where they end, and whether with a line's end."""
+def _read(file: IO[bytes], path: str | Path) -> tuple[list[Row], IO[bytes], int, bool]:
+    """Rows of whole records, their file, where they end, and whether with a line's end."""
     file.seek(0)
     rows: list[Row] = []
     starts: list[int] = []
-    at, ended = 0, True
+    at, ended, foreign = 0, True, True
     for number, line in enumerate(file, start=1):
         try:
             rows.append(_parsed(line, f"{path}, line {number}"))
         except InputError:
-            if line.endswith(b"\n"):
+            if line.endswith(b"\n") or not _begins(line, STARTS if foreign else (b'{"',)):
                 raise
             break
+        foreign = foreign and not _begins(line, STARTS)
         ended = line.endswith(b"\n")
         starts.append(at)
         at += len(line)
     lacking = _unfinished(rows)
-    return (rows[:-lacking], starts[-lacking], True) if lacking else (rows, at, ended)
+    if lacking:
+        return rows[:-lacking], file, starts[-lacking], True
+    return rows, file, at, ended
+
+
+def _begins(line: bytes, starts: Sequence[bytes]) -> bool:
+    """Whether a line, however short, may be the beginning of a record, and not of other text."""
+    return any(line[: len(start)] == start[: len(line)] for start in starts)
 
 
 def _parsed(line: bytes, place: str) -> Row:
@@ -140,7 +173,8 @@ def _unfinished(rows: Sequence[Row]) -> int:
     if not rows:
         return 0
     size = rows[-1].get("rows", 1)
-    if not isinstance(size, int) or size < 2:
+    ours = {"part", "subject", *KEY[:1]} <= rows[-1].keys()
+    if not ours or not isinstance(size, int) or size < 2:
         return 0
     last = (key_of(rows[-1]), rows[-1].get("model"), rows[-1].get("subject"))
     have = 0

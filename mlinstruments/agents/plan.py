@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
 from typing import Any
 
 from mlinstruments._core.exceptions import InputError
@@ -13,7 +12,7 @@ from mlinstruments.games.protocols import Protocol
 from mlinstruments.preferences.readers import shown
 
 from .base import Prompt
-from .journal import Key, Row, key_of
+from .journal import KEY, Key, Row, key_of
 from .prompts import belief_prompt, make_prompts
 
 Nodes = Sequence[int | None]
@@ -108,40 +107,50 @@ def measurements(
     return tuple(Question(p, p.order, 0) for p in make_prompts(protocols, unit, **options))
 
 
-def belief_questions(
-    protocols: Sequence[Protocol],
-    draws: int,
-    seed: int,
-    wordings: Sequence[str],
-    renderings: Sequence[str],
-    labels: Sequence[str],
-) -> tuple[Question, ...]:
-    """A question about every node of the other for every draw, orders as in the choices.
+def belief_questions(choices: Sequence[Question], seed: int) -> tuple[Question, ...]:
+    """A question about every node of the other for every draw, with labels as in the choice.
 
     Parameters
     ----------
-    protocols : sequence of Protocol
-    draws, seed : int
-    wordings, renderings, labels : sequence of str
+    choices : sequence of Question
+        Where nodes are asked apart, the belief about a node has the labels of the choice there.
+    seed : int
+
+    Returns
+    -------
+    tuple of Question
     """
+    # In the order of protocols, templates and draws, whatever order labels have in a draw.
+    together: dict[tuple[str, ...], dict[int, dict[int | None, Prompt]]] = {}
+    for question in choices:
+        asked = question.prompt
+        name = (asked.protocol.id, asked.wording, asked.rendering, asked.labels)
+        together.setdefault(name, {}).setdefault(question.draw, {})[asked.node] = asked
     questions = []
-    for protocol, wording, rendering, label_set in product(protocols, wordings, renderings, labels):
-        for draw, node in product(range(draws), range(protocol.n_nodes)):
-            prompt = belief_prompt(
-                protocol,
-                node,
-                wording=wording,
-                rendering=rendering,
-                labels=label_set,
-                order=draw % 2,
-            )
-            drawn = seed_of(seed, "belief", protocol.id, prompt.template, draw)
-            questions.append(Question(prompt, draw, drawn))
+    for draws in together.values():
+        for draw in sorted(draws):
+            for node in range(next(iter(draws[draw].values())).protocol.n_nodes):
+                like = draws[draw].get(node) or draws[draw][None]
+                prompt = _belief_prompt(like, node)
+                drawn = seed_of(seed, "belief", prompt.protocol.id, prompt.template, draw)
+                questions.append(Question(prompt, draw, drawn))
     return tuple(questions)
 
 
+def _belief_prompt(like: Prompt, node: int) -> Prompt:
+    """Ask what is expected at a node, in the words and labels of a choice."""
+    return belief_prompt(
+        like.protocol,
+        node,
+        wording=like.wording,
+        rendering=like.rendering,
+        labels=like.labels,
+        order=like.order,
+    )
+
+
 def check_kind(rows: Iterable[Row], mode: str, unit: str, source: str) -> None:
-    """Raise where a log holds answers of another kind, of whichever agent.
+    """Raise where a log holds answers of another kind, of whichever agent, or was damaged.
 
     Parameters
     ----------
@@ -155,12 +164,53 @@ def check_kind(rows: Iterable[Row], mode: str, unit: str, source: str) -> None:
     ------
     InputError
     """
+    rows = list(rows)
     for row in rows:
         found = row.get("mode"), "node" if "node" in row else "strategy"
         if found != (mode, unit):
             raise InputError(
                 f"{source} was made with mode {found[0]!r} and unit {found[1]!r}, and this run has"
                 f" {mode!r} and {unit!r}: a log holds answers of one kind; write to another."
+            )
+    check_records(rows, source)
+
+
+# What sums over a log take from every row.
+NEEDED = (*KEY, "status", "cost", "prompt_tokens", "completion_tokens", "order", "option_order")
+
+
+def check_records(rows: Iterable[Row], source: str) -> None:
+    """Raise where rows of play were taken out of a log, or put in twice.
+
+    Parameters
+    ----------
+    rows : iterable of dict
+    source : str
+        What to call the log in errors.
+
+    Raises
+    ------
+    InputError
+    """
+    have: dict[Key, list[Row]] = {}
+    for row in rows:
+        # Whole strategies have no node.
+        lacking = [name for name in NEEDED if name not in row and name != "node"]
+        if lacking:
+            raise InputError(
+                f"{source} has a row without {', '.join(lacking)} (protocol"
+                f" {shown(row.get('protocol_id'))}): it was edited; mend it, or write to another"
+                " log."
+            )
+        have.setdefault((*key_of(row), row.get("model"), row.get("subject")), []).append(row)
+    for parts in have.values():
+        size = parts[0].get("rows", 1)
+        if len(parts) != size or {row.get("part", 0) for row in parts} != set(range(size)):
+            raise InputError(
+                f"{source} has {len(parts)} rows of protocol"
+                f" {shown(parts[0]['protocol_id'])}, template {shown(parts[0]['template'])}, draw"
+                f" {shown(parts[0]['draw'])}, and a whole answer has {size}: rows were copied or"
+                " deleted; delete all of them to have it asked again, or write to another log."
             )
 
 

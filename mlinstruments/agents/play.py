@@ -11,7 +11,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from mlinstruments._core.exceptions import InputError, MissingRowsWarning
 from mlinstruments._core.warn import warn_user
 from mlinstruments.games.protocols import Protocol
 from mlinstruments.preferences.choices import ChoiceData
+from mlinstruments.preferences.readers import shown
 
 from .ask import MODES, Asking, ask
 from .base import Agent
@@ -31,11 +32,15 @@ from .plan import (
     Question,
     belief_questions,
     check_kind,
+    check_records,
     choice_questions,
     measurements,
     unanswered,
 )
 from .report import PlayReport, report_of
+
+# Why a choice was left for the next run: asked now, it would stand in the log without its belief.
+NOT_ASKED = "not asked, because its belief had no answer"
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,10 +134,12 @@ def play(
     belief : float, sequence of float, or "elicited", optional
         Probabilities of a one at the nodes of the other that prompts state; or ask the agent for
         them, in prompts of their own, and log them beside its choices. Their answers are kept in
-        a second log, ``<log>.beliefs.jsonl``.
+        a second log, ``<log>.beliefs.jsonl``. A choice is asked for when the questions about its
+        beliefs are answered; an answer that is a refusal or unreadable is final, and the choice
+        then has no belief, which the report counts.
     seen : {0, 1}, optional
         In 2x2 games: what the other has played, told to the agent, which then moves second. It is
-        the belief, and part of the template's name.
+        the belief, so that none is given, and part of the template's name.
     reply : {"label", "reasoned"}
         What prompts ask for; see :func:`make_prompt`.
     subject : str, optional
@@ -142,7 +149,8 @@ def play(
     retries : int
         How often an answer that cannot be read is asked for again.
     max_failures : int
-        The run stops after so many questions in a row without an answer.
+        The run stops after so many questions in a row without an answer; those of one request
+        count once.
     progress : bool, optional
         Show progress, rate and cost; None shows them in a terminal where there is much to ask.
 
@@ -187,55 +195,83 @@ def play(
     if mode == "probabilities":
         _check_measured(draws, reply)
     _check_agent(agent, mode)
+    protocols = _checked(protocols)
     elicited = isinstance(belief, str)
     if isinstance(belief, str):
         check_choice(belief, "belief", ("elicited",))
         if seen is not None:
             raise InputError("what was seen is the belief: leave belief out, or seen.")
-    templates = {"wordings": wordings, "renderings": renderings, "labels": labels}
-    options = {**templates, "belief": None if elicited else belief}
+        if mode != "sample":
+            _check_agent(agent, "sample", "belief='elicited'")
+    options: dict[str, Any] = {"wordings": wordings, "renderings": renderings}
+    options |= {"labels": labels, "belief": None if elicited else belief}
     options |= {"seen": seen, "reply": reply}
     if mode == "probabilities":
         questions = measurements(protocols, unit, options)
     else:
         questions = choice_questions(protocols, unit, draws, seed, options)
     asking = Asking(agent, mode, subject or agent.name, retries, max_failures, progress)
-    beliefs: Mapping[tuple[Any, ...], Row] = {}
-    if elicited:
-        drawn = 2 if mode == "probabilities" else draws
-        asked = belief_questions(protocols, drawn, seed, **templates)
-        beliefs = _stated(asking.sampling(), asked, log)
     started = time.monotonic()
     with opened(log) as journal:
         check_kind(journal.rows, mode, unit, str(log))
         missing = unanswered(questions, _own(journal, asking), asking.same, str(log))
-        failures: Counter[str] = Counter()
-        for question, rows, reason in ask(asking, missing):
+        # Only now that the log can take the choices are beliefs paid for.
+        stated = _elicited(asking.sampling(), questions, seed, log) if elicited else _Stated()
+        failures = Counter({f"belief: {reason}": n for reason, n in stated.failures.items()})
+        ready = tuple(q for q in missing if not elicited or stated.complete(q))
+        if len(ready) < len(missing):
+            failures[NOT_ASKED] = len(missing) - len(ready)
+        asked = 0
+        for question, rows, reason in ask(asking, ready):
             if reason:
                 failures[reason] += 1
             else:
-                added = beliefs.get(_place(question), {})
+                asked += 1
+                added = stated.columns.get(_place(question), {})
                 journal.write([{**row, **added} for row in rows])
         own = tuple(_own(journal, asking))
     if failures:
         words = ", ".join(f"{reason} {n}" for reason, n in failures.most_common(5))
         warn_user(
-            f"{failures.total()} of {len(missing)} questions had no answer ({words}): run again to"
-            " ask them.",
+            f"{failures.total()} of {len(missing) + stated.missing} questions had no answer"
+            f" ({words}): run again to ask them.",
             MissingRowsWarning,
         )
-    counts = (len(questions), len(missing) - failures.total(), len(questions) - len(missing))
+    counts = (len(questions), asked, len(questions) - len(missing))
     seconds = time.monotonic() - started
-    return Played(report_of(own, agent.name, mode, counts, failures, seconds), own)
+    report = report_of(own, agent.name, mode, counts, failures, seconds, stated.rows)
+    return Played(report, own)
 
 
-def _check_agent(agent: Any, mode: str) -> None:
-    method = {"sample": "answer", "probabilities": "choice_probabilities"}[mode]
-    if not isinstance(agent, Agent) or not callable(getattr(agent, method, None)):
+METHODS = {"sample": "answer", "probabilities": "choice_probabilities"}
+
+
+def _check_agent(agent: Any, mode: str, what: str = "") -> None:
+    method = METHODS[mode]
+    if isinstance(agent, Agent) and callable(getattr(agent, method, None)):
+        return
+    able = [m for m in METHODS if callable(getattr(agent, METHODS[m], None))]
+    instead = f", which can be asked with mode={able[0]!r}" if able and not what else ""
+    raise InputError(
+        f"{what or f'mode={mode!r}'} needs an agent with name, settings and {method}(); got"
+        f" {type(agent).__name__}{instead}."
+    )
+
+
+def _checked(protocols: Any) -> tuple[Protocol, ...]:
+    """A list of protocols."""
+    if isinstance(protocols, Protocol):
+        raise InputError("protocols must be a list of Protocol; got one: give [protocol].")
+    found = tuple(protocols)
+    other = next((p for p in found if not isinstance(p, Protocol)), None)
+    if other is not None:
         raise InputError(
-            f"mode={mode!r} needs an agent with name, settings and {method}(); got"
-            f" {type(agent).__name__}."
+            "protocols must be a list of Protocol; it has a"
+            f" {type(other).__name__}, {shown(other)}."
         )
+    if not found:
+        raise InputError("protocols must hold at least one Protocol; got none.")
+    return found
 
 
 def _check_measured(draws: int, reply: str) -> None:
@@ -258,20 +294,52 @@ def _place(question: Question) -> tuple[Any, ...]:
     return question.prompt.protocol.id, question.prompt.template.rpartition("/")[0], question.draw
 
 
-def _stated(
-    asking: Asking, questions: Sequence[Question], log: str | Path | None
-) -> dict[tuple[Any, ...], Row]:
-    """Ask for beliefs: columns belief_1, ... by protocol, template and draw."""
+@dataclass(frozen=True)
+class _Stated:
+    """What the agent has said of the other.
+
+    Parameters
+    ----------
+    columns : mapping
+        belief_1, ... by protocol, template and draw; None where the answer is no number.
+    failures : Counter of reasons
+    missing : int
+        Questions that this run had to ask.
+    rows : tuple of dict
+        The log of beliefs.
+    """
+
+    columns: Mapping[tuple[Any, ...], Row] = field(default_factory=dict)
+    failures: Counter[str] = field(default_factory=Counter)
+    missing: int = 0
+    rows: tuple[Row, ...] = ()
+
+    def complete(self, question: Question) -> bool:
+        """Whether all beliefs that go with a choice have been asked for and answered."""
+        known = self.columns.get(_place(question), {})
+        return len(known) == question.prompt.protocol.n_nodes
+
+
+def _elicited(
+    asking: Asking, choices: Sequence[Question], seed: int, log: str | Path | None
+) -> _Stated:
+    """Ask for the beliefs that go with choices."""
     path = None if log is None else Path(log).with_suffix(".beliefs.jsonl")
-    found: dict[tuple[Any, ...], Row] = {}
+    columns: dict[tuple[Any, ...], Row] = {}
+    failures: Counter[str] = Counter()
     with opened(path) as journal:
-        for _, rows, reason in ask(
-            asking, unanswered(questions, _own(journal, asking), asking.same, str(path))
-        ):
-            if not reason:
+        check_records(journal.rows, str(path))
+        missing = unanswered(
+            belief_questions(choices, seed), _own(journal, asking), asking.same, str(path)
+        )
+        for _, rows, reason in ask(asking, missing):
+            if reason:
+                failures[reason] += 1
+            else:
                 journal.write(rows)
-        for row in _own(journal, asking):
-            place = row["protocol_id"], row["template"].rpartition("/")[0], row["draw"]
-            given = row["belief"] if row["status"] == "ok" else None
-            found.setdefault(place, {})[f"belief_{row['node'] + 1}"] = given
-    return found
+        own = tuple(_own(journal, asking))
+    for row in own:
+        place = row["protocol_id"], row["template"].rpartition("/")[0], row["draw"]
+        given = row["belief"] if row["status"] == "ok" else None
+        columns.setdefault(place, {})[f"belief_{row['node'] + 1}"] = given
+    return _Stated(columns, failures, len(missing), own)

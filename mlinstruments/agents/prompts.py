@@ -59,7 +59,8 @@ def make_prompt(
     Raises
     ------
     InputError
-        For an unknown template, node or order, and beliefs that are no probabilities.
+        For an unknown template, node or order, beliefs that are no probabilities, and a belief
+        beside what was seen.
 
     Examples
     --------
@@ -83,11 +84,16 @@ def make_prompt(
     Your move (A or B)? One word.
     """
     check_choice(reply, "reply", REPLIES)
+    if seen is not None and belief is not None:
+        raise InputError(
+            f"what was seen is the belief: leave belief out, or seen; got belief={belief!r} and"
+            f" seen={seen!r}."
+        )
     told = _stated(protocol, belief)
     text = text_of(protocol, node, seen, wording, rendering, labels, order)
     plans = text.seat.moves == "both"
     options, choices = text.plans() if plans else text.actions()
-    blocks = text.blocks(None if seen is not None else told)
+    blocks = text.blocks(told)
     ask = text.words[("plan_" if plans else "question_") + reply]
     question = [ask.format(options=either(options))]
     if plans:

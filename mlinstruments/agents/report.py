@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from mlinstruments._core.tables import Table
@@ -38,14 +38,21 @@ class PlayReport:
         What it would be if the same actions were chosen in either order, whatever their labels:
         one half where there are two options.
     mass : float
-        Mean probability that an answer begins with a label; NaN where answers were written.
+        Mean probability that an answer begins with a label, 0 where none was listed; NaN where
+        answers were written.
     censored : int
-        Labels that were not among the tokens a server listed.
+        Labels that were not among the tokens a server listed, also where none was.
     prompt_tokens, completion_tokens : int
     cost : float
         In the currency of the prices given.
     seconds : float
         Of this run.
+    beliefs : mapping of str to int
+        Answers to questions about beliefs by status, where they were elicited. Tokens, cost and
+        seconds include theirs.
+    without_belief : int
+        Answers that are choices and have no belief, because the agent refused to give it or gave
+        no number.
 
     Examples
     --------
@@ -71,6 +78,8 @@ class PlayReport:
     completion_tokens: int
     cost: float
     seconds: float
+    beliefs: Mapping[str, int] = field(default_factory=dict)
+    without_belief: int = 0
 
     def __str__(self) -> str:
         return str(self.summary)
@@ -81,15 +90,17 @@ class PlayReport:
     @property
     def summary(self) -> Table:
         """The report as a table."""
-        status = ", ".join(f"{name} {n}" for name, n in self.statuses.items() if n)
         share, even = self.first_label_share, self.first_label_even
         first = f"{share:.3f} of choices ({even:.3f} if labels do not matter)"
         facts = [
             ("Mode", self.mode),
             ("Questions", f"{self.planned} ({self.asked} asked, {self.resumed} from the log)"),
-            ("Answers", status or "none"),
+            ("Answers", _counted(self.statuses)),
             ("First label", first if share == share else "no prompt has choices in both orders"),
         ]
+        if self.beliefs:
+            lacking = f"; {self.without_belief} choices have none" if self.without_belief else ""
+            facts.append(("Beliefs", _counted(self.beliefs) + lacking))
         if self.mode == "probabilities":
             facts.append(("Mass", f"{self.mass:.3f} on labels, {self.censored} labels censored"))
         if self.prompt_tokens or self.completion_tokens:
@@ -107,6 +118,7 @@ def report_of(
     counts: tuple[int, int, int],
     failures: Counter[str],
     seconds: float,
+    beliefs: Sequence[Row] = (),
 ) -> PlayReport:
     """Sum up the rows of one agent.
 
@@ -117,30 +129,56 @@ def report_of(
     counts : (planned, asked, resumed)
     failures : Counter of reasons
     seconds : float
+    beliefs : sequence of dict
+        Rows of the log of elicited beliefs.
     """
     records = [row for row in rows if row.get("part", 0) == 0]
     good = [row for row in rows if row["status"] == "ok"]
     heads = [row for row in good if row.get("part", 0) == 0]
     share, even = _first_label(good)
-    statuses = Counter(row["status"] for row in records)
+    spent = [*records, *beliefs]
     return PlayReport(
         agent,
         mode,
         *counts,
         tuple(failures.most_common()),
-        {name: statuses.get(name, 0) for name in STATUSES},
+        _statuses(records),
         share,
         even,
-        _mean(sum(row["mass"] for row in heads), heads) if mode == "probabilities" else _NAN,
-        sum(bool(row.get("censored")) for row in good),
-        _total(records, "prompt_tokens"),
-        _total(records, "completion_tokens"),
-        float(sum(row["cost"] for row in records)),
+        _mean(sum(row["mass"] for row in records), records) if mode == "probabilities" else _NAN,
+        _censored(rows) if mode == "probabilities" else 0,
+        _total(spent, "prompt_tokens"),
+        _total(spent, "completion_tokens"),
+        float(sum(row["cost"] for row in spent)),
         seconds,
+        _statuses(beliefs) if beliefs else {},
+        sum(_lacks_belief(row) for row in heads) if beliefs else 0,
     )
 
 
 _NAN = float("nan")
+
+
+def _statuses(records: Sequence[Row]) -> dict[str, int]:
+    found = Counter(row["status"] for row in records)
+    return {name: found.get(name, 0) for name in STATUSES}
+
+
+def _counted(statuses: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {n}" for name, n in statuses.items() if n) or "none"
+
+
+def _censored(rows: Sequence[Row]) -> int:
+    """Labels that were not listed: those marked, and all of a prompt where none was."""
+    return sum(1 if row.get("censored") else _unlisted(row) for row in rows)
+
+
+def _unlisted(row: Row) -> int:
+    return 0 if row["status"] == "ok" else int(row["n_options"])
+
+
+def _lacks_belief(row: Row) -> bool:
+    return any(row[name] is None for name in row if name.startswith("belief_"))
 
 
 def _first_label(good: Sequence[Row]) -> tuple[float, float]:

@@ -31,10 +31,12 @@ class Capabilities:
     several: bool
 
 
-def capabilities_of(response: Any) -> Capabilities:
+def capabilities_of(response: Any) -> Capabilities | Failure:
     """Read a response to a request with n = 2 and log-probabilities."""
-    listed = len(_top(response)) if response is not None else 0
-    return Capabilities(listed > 1, listed, response is not None and len(response.choices) == 2)
+    if response is None:
+        return Failure("withheld")
+    listed = len(_top(response))
+    return Capabilities(listed > 1, listed, len(response.choices) == 2)
 
 
 def answers_of(
@@ -112,11 +114,20 @@ def probabilities_of(
 
 
 def _top(response: Any) -> list[tuple[str, float]]:
-    """Tokens listed for the first place, with log-probabilities."""
+    """Tokens listed for the first place, with log-probabilities.
+
+    Raises
+    ------
+    ValueError
+        Where one is no number, which is no answer at all.
+    """
     logprobs = getattr(response.choices[0], "logprobs", None)
     content = getattr(logprobs, "content", None) or []
     top = getattr(content[0], "top_logprobs", None) or [] if content else []
-    return [(entry.token, float(entry.logprob)) for entry in top]
+    found = [(entry.token, float(entry.logprob)) for entry in top]
+    if any(math.isnan(value) for _, value in found):
+        raise ValueError("a log-probability is no number")
+    return found
 
 
 def _usage(response: Any, prices: tuple[float, float] | None) -> tuple[int, int, float]:

@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from mlinstruments._core.arrays import check_count
 from mlinstruments._core.exceptions import InputError, MissingExtraError
 
-from .weights import check_gguf, packaged_model
+from .weights import check_gguf, checksum, packaged_model
 
 
 @dataclass(frozen=True)
@@ -23,10 +24,30 @@ class LocalServer:
         For :class:`ChatAgent`.
     model : str
         The name of the file.
+    sha256 : str
+        Of the file.
+    cache_prompt : bool
+        Whether prompts reuse what they have in common.
     """
 
     base_url: str
     model: str
+    sha256: str = ""
+    cache_prompt: bool = False
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What answers depend on, the same whatever port it is served on."""
+        return {"sha256": self.sha256, "cache_prompt": self.cache_prompt}
+
+
+# Servers that run now, by address.
+_RUNNING: dict[str, LocalServer] = {}
+
+
+def server_at(base_url: str) -> LocalServer | None:
+    """The server of :func:`serve_local` at an address, while it runs."""
+    return _RUNNING.get(base_url)
 
 
 @contextmanager
@@ -77,6 +98,11 @@ def serve_local(
     if threads is not None:
         check_count(threads, "threads", 1)
     path = packaged_model() if model is None else Path(model)
+    if path.is_dir():
+        raise InputError(
+            f"serve_local needs a GGUF file; {path} is a folder: give a .gguf file, or run the"
+            " folder in process by LocalAgent."
+        )
     check_gguf(path)
     try:
         import xllamacpp
@@ -98,7 +124,10 @@ def serve_local(
         server = xllamacpp.Server(settings)
     except (RuntimeError, ValueError) as error:
         raise InputError(f"{path} cannot be served: {error}") from None
+    address = f"{server.listening_address}/v1"
     try:
-        yield LocalServer(f"{server.listening_address}/v1", path.stem)
+        _RUNNING[address] = LocalServer(address, path.stem, checksum(path), cache_prompt)
+        yield _RUNNING[address]
     finally:
+        _RUNNING.pop(address, None)
         del server  # which stops it

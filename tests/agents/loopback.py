@@ -108,6 +108,18 @@ def _handler(state: Loopback) -> type[BaseHTTPRequestHandler]:
                 self.wfile.flush()
                 self.connection.shutdown(socket.SHUT_RDWR)
                 self.close_connection = True
+            elif step == "drip":
+                self.head(200, len(whole))
+                self.close_connection = True
+                for byte in whole:
+                    self.wfile.write(bytes([byte]))
+                    self.wfile.flush()
+                    time.sleep(0.05)
+            elif step == "said":
+                words = f"the model is loading, key {key}"
+                self.send(200, json.dumps({"error": {"message": words}}).encode())
+            elif step == "nan":
+                self.send(200, whole.replace(b'"logprob": -', b'"logprob": NaN, "was": -'))
             elif step == "malformed":
                 self.send(200, b'{"choices": [')
             elif step == "empty":

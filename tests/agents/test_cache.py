@@ -99,3 +99,16 @@ def test_play_takes_it_for_the_agent(tmp_path: Path) -> None:
     for _ in range(2):
         cached = play(CachedAgent(LogitAgent(0.1), tmp_path), protocols, 5)
         np.testing.assert_array_equal(cached.data.strategy, plain.data.strategy)
+
+
+def test_agents_that_settings_do_not_tell_apart_are_refused(tmp_path: Path) -> None:
+    scripted = CachedAgent(ScriptedAgent(lambda prompt: "A"), tmp_path)
+    with pytest.raises(InputError, match="its script is a function"):
+        scripted.answer(PROMPTS, [1, 2, 3])
+    given = CachedAgent(Counting(sha256=""), tmp_path)
+    with pytest.raises(InputError, match="its model was given as an object"):
+        given.choice_probabilities(PROMPTS)
+    with pytest.raises(InputError, match="its script is a function"):
+        play(scripted, [Protocol("tg", 80, 50, 30, 20, id="a")], log=tmp_path / "log.jsonl")
+    assert not list(tmp_path.glob("*/*.json"))
+    assert texts(CachedAgent(Counting(sha256="1"), tmp_path), [1, 2, 3]) == ["1", "2", "3"]

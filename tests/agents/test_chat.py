@@ -110,13 +110,41 @@ def test_a_server_that_hangs_is_given_up_in_time() -> None:
 
 def test_a_server_that_is_not_there_is_a_failure() -> None:
     chat = ChatAgent("toy", base_url="http://127.0.0.1:9/v1", max_retries=0, timeout=2)
-    assert list(chat.answer(PROMPTS[:1], [0])) == [Failure("connection lost")]
+    (found,) = chat.answer(PROMPTS[:1], [0])
+    assert isinstance(found, Failure)
+    assert found.reason.startswith("no connection to http://127.0.0.1:9/v1: ")
+
+
+def test_an_answer_that_trickles_in_is_given_up_in_time() -> None:
+    with loopback("drip") as server:
+        started = time.monotonic()
+        assert list(agent(server, timeout=0.3, max_retries=0).answer(PROMPTS[:1], [0])) == [
+            Failure("timeout")
+        ]
+        assert time.monotonic() - started < 3
+
+
+def test_an_error_that_is_sent_as_an_answer_is_repeated() -> None:
+    with loopback("said", "ok", "said") as server:
+        chat = agent(server, max_retries=1, key_variable="OPENAI_API_KEY")
+        assert texts(list(chat.answer(PROMPTS[:1], [0]))) == ["A"]
+        (found,) = agent(server, max_retries=0).answer(PROMPTS[:1], [0])
+        assert isinstance(found, Failure)
+        assert found.reason.startswith("HTTP 200 with an error: the model is loading")
+
+
+def test_a_log_probability_that_is_no_number_is_no_answer() -> None:
+    with loopback("ok", "nan") as server:
+        found = list(agent(server, max_retries=0).choice_probabilities(PROMPTS[:2]))
+        assert isinstance(found[0], Failure)
+        assert found[0].reason == "malformed answer"
+        assert isinstance(found[1], Probabilities)
 
 
 @pytest.mark.parametrize("status", ["401", "403", "404"])
 def test_errors_that_every_request_would_meet_stop_at_once(status: str) -> None:
     with loopback(*[status] * 9) as server:
-        with pytest.raises(AgentError, match=f"toy: HTTP {status}") as caught:
+        with pytest.raises(AgentError, match=f"toy: HTTP {status} from {server.url}") as caught:
             list(agent(server).answer(PROMPTS, range(4)))
         assert len(server.bodies) == 1
         assert KEY not in str(caught.value)
@@ -126,7 +154,7 @@ def test_errors_that_every_request_would_meet_stop_at_once(status: str) -> None:
 def test_the_key_is_sent_and_stands_nowhere(tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
     with loopback("500", "401") as server:
-        chat = agent(server)
+        chat = agent(server, key_variable="OPENAI_API_KEY")
         with pytest.raises(AgentError) as caught:
             play(chat, MATRIX, 1, path)
         assert server.keys == {f"Bearer {KEY}"}
@@ -142,6 +170,40 @@ def test_refusals_and_filters_are_refusals() -> None:
         assert texts(list(agent(server).answer(PROMPTS[:1], [0]))) == [None]
     with loopback("filtered") as server:
         assert texts(list(agent(server).answer(PROMPTS[:2], [0, 1]))) == [None, "A"]
+
+
+def test_openai_s_key_goes_to_openai_or_where_the_environment_says(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with loopback("401") as server:
+        with pytest.raises(AgentError, match="no key was sent: name its variable by key_variable"):
+            list(agent(server).answer(PROMPTS[:1], [0]))
+        assert server.keys == {"Bearer none"}
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+        quick: dict[str, Any] = {"max_retries": 0, "timeout": 5.0}
+        list(ChatAgent("toy", **quick).answer(PROMPTS[:1], [0]))
+        assert server.keys == {"Bearer none", f"Bearer {KEY}"}
+        monkeypatch.setenv("OTHER", "another-key")
+        list(agent(server, key_variable="OTHER").answer(PROMPTS[:1], [0]))
+        assert "Bearer another-key" in server.keys
+
+
+@pytest.mark.parametrize("key", [f"{KEY}\n", f"\u201c{KEY}\u201d", f"{KEY} "])
+def test_keys_that_no_request_can_carry_are_refused_unseen(
+    monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    with pytest.raises(InputError, match="the key in OPENAI_API_KEY has a space") as caught:
+        list(ChatAgent("toy").answer(PROMPTS[:1], [0]))
+    assert KEY not in str(caught.value)
+
+
+def test_short_keys_are_not_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOY", "t")
+    with loopback("400") as server:
+        (found,) = agent(server, key_variable="TOY").answer(PROMPTS[:1], [0])
+        assert isinstance(found, Failure)
+        assert "Incorrect key t: refused" in found.reason
 
 
 # ---- play ---------------------------------------------------------------------------------------
@@ -227,6 +289,12 @@ def test_servers_that_ignore_what_they_are_asked_are_found_out() -> None:
         with pytest.raises(AgentError, match="use per_call=1"):
             list(chat.answer([PROMPTS[0]] * 2, [0, 1]))
         assert chat.capabilities.log_probabilities
+    for passing in (("500",), ("400", "500"), ("filtered",), ("malformed",)):
+        with loopback(*passing) as server:  # which says nothing of what it can do
+            chat = agent(server, max_retries=0)
+            with pytest.raises(AgentError, match=r"no answer to a first request: (HTTP 5|w|mal)"):
+                list(chat.choice_probabilities(PROMPTS))
+            assert chat.capabilities.log_probabilities
     with loopback("400", "ok", "400") as server:  # refuses n, and says so
         found = agent(server, max_retries=0).capabilities
         assert (found.log_probabilities, found.several) == (True, False)
@@ -241,6 +309,22 @@ def test_draws_of_one_prompt_are_asked_for_at_once() -> None:
         assert played.report.asked == 12
         assert played.report.prompt_tokens == 4 * 50
         assert played.report.cost == pytest.approx((4 * 50 + 12 * 2) / 1e6, rel=ROUNDING)
+
+
+def test_a_request_for_several_answers_fails_once(tmp_path: Path) -> None:
+    with loopback("ok", "500", "ok", "500") as server:  # after the probe
+        chat = agent(server, per_call=3, max_retries=0)
+        with pytest.warns(MissingRowsWarning, match=r"6 of 12 questions had no answer \(HTTP 500"):
+            report = play(chat, MATRIX[:2], 6, max_failures=2).report
+        assert report.asked == 6
+
+
+def test_requests_that_are_made_again_keep_to_the_rate() -> None:
+    with loopback("429 0.01", "429 0.01") as server:
+        chat = agent(server, requests_per_minute=60 / 0.3, max_retries=3)
+        assert texts(list(chat.answer(PROMPTS[:1], [0]))) == ["A"]
+        # The clock's own grain is a few milliseconds.
+        assert np.diff(server.times).min() > 0.3 - 0.02
 
 
 def test_requests_keep_to_concurrency_and_rate() -> None:
@@ -270,6 +354,16 @@ def test_without_a_key_the_variable_is_named(monkeypatch: pytest.MonkeyPatch) ->
         ({"base_url": "http://user:word@127.0.0.1/v1"}, "no user, password or query"),
         ({"base_url": "http://127.0.0.1/v1?key=1"}, "no user, password or query"),
         ({"base_url": "127.0.0.1:80"}, "must begin with http"),
+        ({"base_url": KEY}, "must begin with http.*got other text"),
+        ({"base_url": "http://127.0.0.1:99999/v1"}, "Port out of range"),
+        ({"base_url": "http://127.0.0.1:abc/v1"}, "Port could not be cast"),
+        ({"base_url": "http://127.0.0.1/v 1"}, "no spaces"),
+        ({"key_variable": KEY}, "not the key"),
+        ({"prices": 0.6}, "prices must be two numbers"),
+        ({"prices": (0.15,)}, "prices must be two numbers"),
+        ({"prices": (0.15, math.nan)}, "prices must be two numbers"),
+        ({"temperature": -3}, "temperature must be at least 0"),
+        ({"temperature": math.nan}, "temperature must be at least 0"),
         ({"timeout": 0}, "must be positive"),
         ({"timeout": math.nan}, "must be positive"),
         ({"requests_per_minute": 0}, "must be positive"),
@@ -282,7 +376,8 @@ def test_without_a_key_the_variable_is_named(monkeypatch: pytest.MonkeyPatch) ->
 def test_bad_arguments_are_refused(bad: dict[str, Any], words: str) -> None:
     with pytest.raises(InputError, match=words) as caught:
         ChatAgent("toy", **bad)
-    assert "word@" not in str(caught.value)
+    assert "word" not in str(caught.value).replace("password", "")
+    assert KEY not in str(caught.value)
 
 
 def test_a_key_among_the_settings_is_refused() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 import time
@@ -194,6 +195,80 @@ def test_beliefs_are_elicited_once_and_logged_beside_choices(tmp_path: Path) -> 
     assert np.nanmax(measured.beliefs) == np.nanmin(measured.beliefs) == 0.25
 
 
+class Doubtful:
+    """Chooses, and says what it expects unless it is out of order, or not asked nicely."""
+
+    name, settings = "doubtful", {"agent": "doubtful"}
+
+    def __init__(self, fails: Sequence[int] = (), says: Any = "30") -> None:
+        self.fails, self.says, self.asked = fails, says, 0
+
+    def answer(self, prompts: Sequence[Prompt], seeds: Sequence[int]) -> Iterator[Answer | Failure]:
+        for prompt in prompts:
+            belief = prompt.asks == "belief"
+            self.asked += belief
+            text = self.says if belief else prompt.options[0]
+            broken = belief and self.asked in self.fails
+            yield Failure("HTTP 500") if broken else Answer(text, 10, 1, 0.5)
+
+
+@pytest.mark.parametrize("unit", ["node", "strategy"])
+def test_a_choice_waits_for_a_belief_that_failed(tmp_path: Path, unit: str) -> None:
+    path = tmp_path / "log.jsonl"
+    call: dict[str, Any] = {"draws": 3, "log": path, "unit": unit, "belief": "elicited"}
+    left = 2 if unit == "node" else 1
+    with pytest.warns(MissingRowsWarning, match="belief: HTTP 500 1"):
+        report = play(Doubtful([1]), [TG], **call).report
+    assert dict(report.failed) == {
+        "belief: HTTP 500": 1,
+        "not asked, because its belief had no answer": left,
+    }
+    assert report.asked == report.planned - left == len(lines(path))
+    again = play(Doubtful(), [TG], **call)
+    assert (again.report.asked, again.report.failed) == (left, ())
+    assert all(row["belief_1"] == row["belief_2"] == 0.3 for row in lines(path))
+    assert again.data.beliefs[:, :2].tolist() == [[0.3, 0.3]] * 3
+    # Six answers about beliefs are paid for as well.
+    assert again.report.beliefs["ok"] == 6
+    assert again.report.cost == 0.5 * (6 + again.report.planned)
+    assert again.report.prompt_tokens == 10 * (6 + again.report.planned)
+
+
+def test_refused_beliefs_are_final_and_counted(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    agent = Doubtful(says=None)
+    for asked in (4, 0):
+        report = play(agent, [TG], 2, path, unit="strategy", belief="elicited").report
+        assert report.beliefs["refusal"] == agent.asked == 4
+        assert report.without_belief == 2
+        assert report.failed == ()
+        assert "refusal 4; 2 choices have none" in str(report)
+        assert (report.asked > 0) == (asked > 0)
+
+
+@pytest.mark.parametrize("unit", ["node", "strategy"])
+def test_beliefs_are_elicited_with_the_labels_of_their_choice(tmp_path: Path, unit: str) -> None:
+    path = tmp_path / "log.jsonl"
+    play(economicus(), GRID[::4], 2, path, unit=unit, belief="elicited")
+    choices = {(r["protocol_id"], r.get("node"), r["draw"]): r["order"] for r in lines(path)}
+    for row in lines(path.with_suffix(".beliefs.jsonl")):
+        node = row["node"] if unit == "node" else None
+        assert row["order"] == choices[row["protocol_id"], node, row["draw"]]
+
+
+def test_a_log_that_cannot_take_the_choices_is_refused_before_beliefs_are_asked(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "log.jsonl"
+    agent = Doubtful()
+    play(agent, [TG], 1, path, unit="strategy", belief=0.5)
+    for bad in ({"log": path}, {"log": tmp_path / "log.csv"}, {"log": path, "unit": "node"}):
+        with pytest.raises(InputError):
+            play(agent, [TG], 1, **{"unit": "strategy", "belief": "elicited", **bad})  # type: ignore[arg-type]
+    assert agent.asked == 0
+    assert not path.with_suffix(".beliefs.jsonl").exists()
+
+
 def test_second_movers_of_matrix_games_know_what_was_played(tmp_path: Path) -> None:
     # Matching pays: the best reply is what was seen.
     game = [Protocol("matrix", 1, 5, 4, 0, id="m")]
@@ -203,8 +278,9 @@ def test_second_movers_of_matrix_games_know_what_was_played(tmp_path: Path) -> N
         data = ChoiceData.read(path)
         assert data.strategy.tolist() == [seen, seen]
         assert data.beliefs[:, 0].tolist() == [seen, seen]
-    with pytest.raises(InputError, match="leave belief out"):
-        play(economicus(), game, seen=1, belief="elicited")
+    for belief in ("elicited", 0.5, [0.5]):
+        with pytest.raises(InputError, match="leave belief out"):
+            play(economicus(), game, seen=1, belief=belief)
     with pytest.raises(InputError, match="a game where both move at once"):
         play(economicus(), [TG], seen=1)
 
@@ -291,6 +367,48 @@ def test_damage_before_the_end_is_named(tmp_path: Path) -> None:
         play(LogitAgent(0.1), [TG], 2, tmp_path / "log.csv")
 
 
+@pytest.mark.parametrize("name", ["status", "cost", "order", "prompt_tokens"])
+def test_a_row_that_lacks_what_every_row_has_is_named(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "log.jsonl"
+    play(LogitAgent(0.1), [TG], 2, path)
+    edited = [{k: v for k, v in row.items() if k != name} for row in lines(path)[:1]]
+    content = "".join(json.dumps(row) + "\n" for row in [*edited, *lines(path)[1:]])
+    path.write_text(content)
+    with pytest.raises(InputError, match=f"a row without {name}"):
+        play(LogitAgent(0.1), [TG], 2, path)
+    assert path.read_text() == content
+
+
+@pytest.mark.parametrize("edit", ["doubled", "removed"])
+@pytest.mark.parametrize("mode", ["sample", "probabilities"])
+def test_rows_that_were_copied_or_deleted_are_found(tmp_path: Path, mode: str, edit: str) -> None:
+    path = tmp_path / "log.jsonl"
+    call: dict[str, Any] = {"agent": LogitAgent(0.1), "protocols": [TG], "log": path, "mode": mode}
+    play(**call)
+    whole = path.read_text().splitlines(keepends=True)
+    path.write_text("".join([whole[0], *whole] if edit == "doubled" else whole[1:]))
+    if mode == "sample" and edit == "removed":  # as if it had never been asked
+        assert play(**call).report.asked == 1
+    else:
+        with pytest.raises(InputError, match="rows were copied or deleted"):
+            play(**call)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'[{"mine": 1}, {"mine": 2}]', b'{"mine": 1}\nmy notes', b"my notes", b'{"mine": 1}',
+        b'{"mine": 1', b'"subject"', b'{"mine": 1, "rows": 3}', b'{"mine": 1}\n{"subject": "x',
+    ],
+)  # fmt: skip
+def test_a_file_that_is_no_log_is_left_as_it_is(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "log.jsonl"
+    path.write_bytes(content)
+    with pytest.raises(InputError):
+        play(LogitAgent(0.1), [TG], 2, path)
+    assert path.read_bytes() == content
+
+
 def test_two_runs_cannot_write_to_one_log(tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
 
@@ -300,6 +418,18 @@ def test_two_runs_cannot_write_to_one_log(tmp_path: Path) -> None:
         return "A"
 
     assert play(ScriptedAgent(script), [TG], 1, path).report.asked == 2
+
+
+def test_a_file_system_without_locks_is_no_other_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fcntl = pytest.importorskip("fcntl")
+
+    def none(file: Any, how: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", none)
+    assert play(economicus(), [TG], 1, tmp_path / "log.jsonl").report.asked == 2
 
 
 # ---- failures, censoring, bad agents ------------------------------------------------------------
@@ -363,6 +493,15 @@ def test_an_agent_that_gives_too_little_is_an_error() -> None:
         play(Short(set()), [TG], 4)
 
 
+def test_an_agent_that_gives_text_is_told_to_wrap_it() -> None:
+    class Bare(Flaky):
+        def answer(self, prompts: Any, seeds: Any) -> Any:
+            return ["A"] * len(prompts)
+
+    with pytest.raises(InputError, match=r"got str: wrap text as Answer\(text\)"):
+        play(Bare(set()), [TG])
+
+
 class Listed:
     """Sees one label of two, or none."""
 
@@ -398,7 +537,19 @@ def test_censored_labels_are_at_their_bound_and_marked(tmp_path: Path) -> None:
 def test_where_no_label_is_listed_there_is_no_choice() -> None:
     played = play(Listed([0.1, 0.1], [True, True]), [TG], mode="probabilities")
     assert played.report.statuses["ambiguous"] == 4
-    assert np.isnan(played.report.mass)
+    assert played.report.mass == 0
+    assert played.report.censored == 8
+
+
+def test_prompts_of_which_no_label_is_listed_count_in_mass_and_censored() -> None:
+    class Half(Listed):
+        def choice_probabilities(self, prompts: Sequence[Prompt]) -> list[Probabilities]:
+            none = Probabilities(np.array([0.1, 0.1]), np.array([True, True]))
+            return [self.found if k % 2 else none for k, _ in enumerate(prompts)]
+
+    report = play(Half([0.4, 0.05], [False, False]), [TG], mode="probabilities").report
+    assert report.mass == pytest.approx(0.225, rel=ROUNDING)
+    assert report.censored == 2 * 2
 
 
 @pytest.mark.parametrize(
@@ -414,6 +565,18 @@ def test_where_no_label_is_listed_there_is_no_choice() -> None:
         ({"agent": ScriptedAgent({}), "mode": "probabilities"}, "needs an agent"),
         ({"agent": 3}, "needs an agent"),
         ({"protocols": [TG, TG]}, "id of its own"),
+        ({"protocols": TG}, r"give \[protocol\]"),
+        ({"protocols": []}, "at least one Protocol; got none"),
+        ({"protocols": ["tg"]}, "it has a str, 'tg'"),
+        ({"agent": Listed([1, 0], [False] * 2)}, "can be asked with mode='probabilities'"),
+        (
+            {
+                "agent": Listed([1, 0], [False] * 2),
+                "mode": "probabilities",
+                "belief": "elicited",
+            },
+            "belief='elicited' needs an agent",
+        ),
     ],
 )
 def test_bad_arguments_are_refused_before_anything_is_asked(
@@ -425,3 +588,4 @@ def test_bad_arguments_are_refused_before_anything_is_asked(
     call: dict[str, Any] = {"agent": ScriptedAgent(never), "protocols": [TG], "draws": 1}
     with pytest.raises(InputError, match=words):
         play(**{**call, "log": tmp_path / "log.jsonl", **bad})
+    assert not list(tmp_path.iterdir())
