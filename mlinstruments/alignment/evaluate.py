@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -13,23 +10,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mlinstruments._core.arrays import check_choice
-from mlinstruments._core.exceptions import AssumptionWarning, InputError, NotIdentifiedError
-from mlinstruments.agents import Agent, AgentError, Prompt, make_prompts, play
-from mlinstruments.agents.prompts import REPLIES
+from mlinstruments._core.exceptions import AssumptionWarning, NotIdentifiedError
+from mlinstruments.agents import Agent, AgentError, Prompt, play
 from mlinstruments.agents.scenes import SCENES
 from mlinstruments.games.protocols import Protocol
 from mlinstruments.preferences import ChoiceData, PreferenceLogit, PreferenceResults
 
-from .encoding import read_chats
 from .evaluation import TESTED, Evaluation
-from .examples import MANIFEST
 from .labels import best_choice, matrix_kind, utility_weight
-from .sampling import affine_key
+from .questions import Cells, Log, check_agents, check_cells, check_unseen, logs_of, told_of
 from .verify import reasons_hold
 
-# Wordings and renderings that are asked in every combination, by name.
-Cells = Mapping[str, tuple[Sequence[str], Sequence[str]]]
 # Answers of a log of which the mass on labels is measured, evenly spaced pairs of both orders: a
 # mean of as many pairs has an error of at most .3, and each of them costs as much as two answers.
 MEASURED = 6
@@ -110,21 +101,20 @@ def evaluate(
     True
     """
     kappa = utility_weight(utility)
-    _check_agents(base, tuned)
-    _check_cells(cells)
-    told = _told(protocols, belief)
+    check_agents(base, tuned)
+    check_cells(cells)
+    told = told_of(protocols, belief)
     for protocol, how in product(protocols, told):
-        best_choice(
-            protocol, how.get("belief", how.get("seen")), kappa
-        )  # raises: nothing to choose
+        # Raises where there is nothing to choose.
+        best_choice(protocol, how.get("belief", how.get("seen")), kappa)
     replies = {"base": base_reply if base_reply is not None else reply, "tuned": reply}
     logs = [
         log
         for agent, part in ((base, "base"), (tuned, "tuned"))
-        for log in _logs(agent, protocols, cells, told, labels, replies[part])
+        for log in logs_of(agent, protocols, cells, told, labels, replies[part])
     ]
     if trained_on is not None:
-        _check_unseen([log for log in logs if log.agent is tuned], protocols, Path(trained_on))
+        check_unseen([log for log in logs if log.agent is tuned], protocols, Path(trained_on))
     frames = [_answers(log, protocols, Path(folder), kappa, progress) for log in logs]
     rows = pd.concat(frames, ignore_index=True)
     rows = rows.assign(**_judged(rows, {p.id: p for p in protocols}, kappa))
@@ -149,137 +139,7 @@ def compare_tuned(one: Evaluation, other: Evaluation) -> pd.DataFrame:
     return pd.DataFrame([_test(fits[0], fits[1], name) for name in TESTED], TESTED)
 
 
-# ---- what is asked ------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, eq=False)
-class _Log:
-    """An agent in a cell, told one thing of the other."""
-
-    agent: Any
-    cell: str
-    told: dict[str, Any]
-    shown: dict[str, Any]
-    prompts: tuple[Prompt, ...]
-
-    @property
-    def file(self) -> str:
-        seen = self.told.get("seen")
-        ending = "" if seen is None else f".{seen}"
-        return f"{_slug(self.agent.name)}.{_slug(self.cell)}{ending}.jsonl"
-
-
-def _logs(
-    agent: Any, protocols: Sequence[Protocol], cells: Cells, told: Sequence[dict[str, Any]],
-    labels: Sequence[str], reply: str,
-) -> Iterator[_Log]:  # fmt: skip
-    """What an agent is asked, with all prompts, so that bad templates are found at once."""
-    check_choice(reply, "reply", REPLIES)
-    for (cell, (wordings, renderings)), how in product(cells.items(), told):
-        shown = {"wordings": wordings, "renderings": renderings, "labels": labels, "reply": reply}
-        prompts = make_prompts(protocols, **shown, **how)
-        if not prompts:
-            raise InputError("labels must be a list of names of label sets, such as ['letters'].")
-        yield _Log(agent, cell, how, shown, prompts)
-
-
-def _check_agents(base: Any, tuned: Any) -> None:
-    for agent, part in ((base, "base"), (tuned, "tuned")):
-        if not isinstance(agent, Agent) or not callable(getattr(agent, "answer", None)):
-            raise InputError(
-                f"{part} must be an agent with name, settings and answer(), such as GreedyAgent;"
-                f" got {type(agent).__name__}."
-            )
-    if base.name == tuned.name:
-        raise InputError(f"both agents are called {base.name!r}: give them different names.")
-    _check_slugs("agents", (base.name, tuned.name))
-
-
-def _check_cells(cells: Any) -> None:
-    needed = "cells must be a mapping of names to (wordings, renderings), such as {'plain':"
-    needed += " (['plain'], ['sentences'])}"
-    if not isinstance(cells, Mapping) or not cells:
-        raise InputError(f"{needed}; got {cells!r}.")
-    for name, cell in cells.items():
-        pair = isinstance(name, str) and isinstance(cell, Sequence) and len(cell) == 2
-        if not pair or any(
-            isinstance(part, str) or not isinstance(part, Sequence) or not part for part in cell
-        ):
-            raise InputError(f"{needed}; got {cell!r} of {name!r}.")
-    _check_slugs("cells", tuple(cells))
-
-
-def _check_slugs(what: str, names: Sequence[str]) -> None:
-    """Logs are files called after agents and cells, and two must not share one."""
-    known: dict[str, str] = {}
-    for name in names:
-        # Files that differ in case only are one file on some systems.
-        other = known.setdefault(_slug(name).casefold(), name)
-        if other != name:
-            raise InputError(
-                f"{what} {other!r} and {name!r} would share the log of {_slug(name)!r}: give them"
-                " names that differ in letters or digits."
-            )
-
-
-def _told(protocols: Sequence[Protocol], belief: Any) -> list[dict[str, Any]]:
-    """What prompts say of the other: each of its actions, or a belief."""
-    if not protocols:
-        raise InputError("there are no protocols to evaluate on.")
-    if isinstance(belief, str):
-        raise InputError(
-            f"belief must be a probability, or one a node, such as 0.5; got {belief!r}."
-        )
-    if belief is not None:
-        return [{"belief": belief}]
-    slow = next((p for p in protocols if not SCENES[p.game].at_once), None)
-    if slow is not None:
-        raise InputError(
-            f"in protocol {slow.id!r} ({slow.game}) one moves first, so that the best choice"
-            " depends on what is expected of the other: give belief=, such as 0.5."
-        )
-    return [{"seen": 0}, {"seen": 1}]
-
-
-def _check_unseen(logs: Sequence[_Log], protocols: Sequence[Protocol], folder: Path) -> None:
-    """Raise where a prompt or a protocol of a data set is asked about.
-
-    Validation counts as training: the weights kept are those that did best on it.
-    """
-    files = [folder / "train.jsonl"]
-    files += [name for name in (folder / "valid.jsonl",) if name.exists()]
-    for file in files:
-        trained = {tuple(m["content"] for m in chat[:-1]) for chat in read_chats(file)}
-        for prompt in (prompt for log in logs for prompt in log.prompts):
-            if tuple(m["content"] for m in prompt.messages) in trained:
-                raise InputError(
-                    f"prompt {prompt.id!r} stands in {file}: accuracy on it would say nothing."
-                    " Evaluate on other protocols."
-                )
-    known = _trained_keys(folder / MANIFEST)
-    for protocol in protocols:
-        if affine_key(protocol) in known:
-            raise InputError(
-                f"protocol {protocol.id!r}, or an affine copy, is in the data set in {folder}:"
-                " accuracy on it would not be about new games. Evaluate on other protocols, or give"
-                " these as evaluation= to make_dataset, which leaves them out."
-            )
-
-
-def _trained_keys(manifest: Path) -> set[str]:
-    """Affine keys of the protocols of a data set, of which older manifests say nothing."""
-    if not manifest.exists():
-        return set()
-    try:
-        return set(json.loads(manifest.read_text(encoding="utf-8")).get("protocols", ()))
-    except (ValueError, AttributeError, TypeError):
-        raise InputError(
-            f"{manifest} is no manifest of make_dataset: make the data anew."
-        ) from None
-
-
-def _slug(name: str) -> str:
-    return re.sub(r"\W+", "_", name).strip("_") or "_"
+# ---- what was answered --------------------------------------------------------------------------
 
 
 def _key(prompt: Prompt) -> tuple[Any, ...]:
@@ -287,7 +147,7 @@ def _key(prompt: Prompt) -> tuple[Any, ...]:
 
 
 def _answers(
-    log: _Log, protocols: Sequence[Protocol], folder: Path, kappa: float, progress: bool | None
+    log: Log, protocols: Sequence[Protocol], folder: Path, kappa: float, progress: bool | None
 ) -> pd.DataFrame:
     """Rows of a log, asked as far as it has none, with what is measured of single answers."""
     path = folder / log.file
@@ -331,9 +191,6 @@ def _measured(frame: pd.DataFrame, agent: Any, asked: Sequence[Prompt]) -> pd.Da
     p = measure([asked[row] for row in rows], some["raw"].tolist())
     mass = pd.Series(p.sum(axis=1), some.index)
     return frame.assign(mass=mass, first_probability=pd.Series(p[:, 0], some.index) / mass)
-
-
-# ---- what was answered --------------------------------------------------------------------------
 
 
 def _judged(rows: pd.DataFrame, protocols: dict[str, Protocol], kappa: float) -> dict[str, Any]:

@@ -2,8 +2,9 @@
 
 Every sentence that carries a number has one of a few forms, which :mod:`.verify` reads again:
 ``I A, other B: I get 34.``, ``I A: I get 34.``, ``34 + 45: 4 + 5 = 09, 3 + 4 + 0 = 07: 079.``,
-``0.5 × 60 + 0.5 × 15 = 37.5.`` (any sums and products), ``A 079, B 071.``, ``A 7, B 7: same.``, ``A 9, B 1: max(9, 1) = 9, A is more.`` and
-``79 is the most.`` Numbers are exact decimals: nothing is rounded.
+``0.5 × 60 + 0.5 × 15 = 37.5.`` (any sums and products), ``A 079, B 071.``,
+``A 7, B 7: same.``, ``A 9, B 1: max(9, 1) = 9, A is more.`` and ``79 is the most.`` Numbers are
+exact decimals: nothing is rounded.
 
 Two whole numbers are compared digit by digit, written with as many digits each. To say at once
 which of two numbers of several digits is larger is what small models fail at: tuned on "34 is more
@@ -331,7 +332,8 @@ def _sum(one: Fraction, other: Fraction) -> str:
     written = aligned([total], SUM_DIGITS)[0] if total >= 0 else number(total)
     if one.denominator != 1 or other.denominator != 1 or min(one, other) < 0:
         return f"{said} = {written}."
-    columns, carry = [], 0
+    columns: list[str] = []
+    carry = 0
     for a, b in zip(*(text[::-1] for text in aligned([one, other])), strict=True):
         digits = [a, b, *([str(carry)] if columns else [])]
         column = sum(map(int, digits))

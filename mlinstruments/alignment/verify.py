@@ -9,20 +9,17 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
-from functools import lru_cache
-from itertools import product
 from typing import NoReturn
 
 from mlinstruments._core.exceptions import InputError
 from mlinstruments.agents import Prompt, parse_answer
 from mlinstruments.agents.prompts import mover_labels
 from mlinstruments.agents.scenes import SCENES, seat
-from mlinstruments.games.protocols import Protocol
 
 from .labels import check_kappa
+from .tree import HALF, Values, best_choices, ends_met, exact, option_values, terms
 
 _NUMBER = r"-?\d+(?:\.\d+)?"
 _TERM = rf"{_NUMBER}(?: × {_NUMBER})?"
@@ -41,7 +38,6 @@ _LINE = re.compile(
 _READ = re.compile(r"My payoffs: (?P<cells>[^.]*(?:\.\d[^.]*)*)\.(?: The other: (?P<other>\S+)\.)?")
 _DIGITS = re.compile(r"(\S+) (\d), (\S+) (\d): (same|max\(\d, \d\) = \d, \S+ is more)")
 _MOST = re.compile(rf"({_NUMBER}) is the most\.")
-HALF = Fraction(1, 2)
 # What a target in full begins with, by kappa; between these two weights are named.
 _PRINCIPLES = {
     Fraction(0): "I choose what can be expected to pay me most.",
@@ -156,7 +152,7 @@ def _weight(prompt: Prompt, kappa: float) -> Fraction:
             f"prompt {prompt.id!r} {why}: there is no target to check. Make it with make_prompt and"
             " belief=, or with seen= in games where both move at once."
         )
-    return _exact(check_kappa(kappa))
+    return exact(check_kappa(kappa))
 
 
 def _fail(prompt: Prompt, claim: str, truth: str) -> NoReturn:
@@ -192,7 +188,7 @@ def _check_reading(prompt: Prompt, line: str) -> None:
     for a, b, pays in SCENES[prompt.protocol.game].ends:
         pair = [first[a], *([] if b is None else [second[b]])]
         mine = sits.moves == "second"
-        truth = _exact(getattr(prompt.protocol, pays[1 if mine else 0]))
+        truth = exact(getattr(prompt.protocol, pays[1 if mine else 0]))
         value = cells.pop(tuple(pair[::-1] if mine else pair), "none")
         if not re.fullmatch(_NUMBER, value) or Fraction(value) != truth:
             _fail(prompt, line, f"{' '.join(pair)} pays {float(truth):g}")
@@ -232,7 +228,7 @@ def _check_option(prompt: Prompt, line: str, kappa: Fraction) -> str:
 
 def _check_own(prompt: Prompt, line: str, said: re.Match[str], action: int) -> None:
     """What an action pays: at the end it leads to for certain, or at those that are expected."""
-    ends = _ends_met(prompt, action)
+    ends = ends_met(prompt, action)
     chance, pay, other = ends[0]
     if said["got" if len(ends) == 1 else "own"] is None:
         _fail(prompt, line, "it must say 'I get' where one end is certain, and add up elsewhere")
@@ -249,9 +245,9 @@ def _check_roles(prompt: Prompt, line: str, said: re.Match[str], truth: Values) 
     if said["mean"] is None or said["other"] is not None:
         _fail(prompt, line, "it must say what moving first and moving second pay")
     x = [Fraction(int(digit)) for digit in truth.strategy]
-    y = [_exact(chance) for chance in prompt.belief or ()]
-    _check_sum(prompt, line, said["first"], _terms(prompt.protocol, x, y, 0))
-    _check_sum(prompt, line, said["second"], _terms(prompt.protocol, y, x, 1))
+    y = [exact(chance) for chance in prompt.belief or ()]
+    _check_sum(prompt, line, said["first"], terms(prompt.protocol, x, y, 0))
+    _check_sum(prompt, line, said["second"], terms(prompt.protocol, y, x, 1))
     _check_sum(prompt, line, said["mean"], [(HALF, value) for value in truth.roles])
 
 
@@ -262,18 +258,18 @@ def _weighed(truth: Values, kappa: Fraction) -> list[Term]:
     return [(1 - kappa, truth.own), (kappa, truth.alike)]
 
 
-def _check_sum(prompt: Prompt, line: str, written: str, terms: Sequence[Term]) -> None:
+def _check_sum(prompt: Prompt, line: str, written: str, added_up: Sequence[Term]) -> None:
     """That what is written adds up just these terms, in any order, and what it comes to."""
     *sums, result = written.split(" = ")
-    value = sum((pay if factor is None else factor * pay for factor, pay in terms), Fraction(0))
+    value = sum((pay if factor is None else factor * pay for factor, pay in added_up), Fraction(0))
     if Fraction(result) != value:
         _fail(prompt, f"{line}: {written}", f"it is {float(value):g}")
-    if len(terms) == 1:
+    if len(added_up) == 1:
         if sums:
             _fail(prompt, f"{line}: {written}", "it is one number, and no sum")
         return
     added = Counter(_term(part) for side in sums for part in side.split(" + "))
-    if added != Counter(terms):
+    if added != Counter(added_up):
         _fail(prompt, f"{line}: {written}", "it must add up the numbers that count, and no others")
 
 
@@ -326,134 +322,3 @@ def _check_comparison(prompt: Prompt, restated: str, line: str, values: Sequence
     claims = [_DIGITS.fullmatch(claim) for claim in line.removesuffix(".").split(". ")]
     if not line.endswith(".") or [claim and claim.groups() for claim in claims] != truth:
         _fail(prompt, line, f"the numbers are {restated}")
-
-
-# ---- the tree -----------------------------------------------------------------------------------
-
-
-def _ends_met(prompt: Prompt, action: int) -> list[tuple[Fraction, Fraction, str | None]]:
-    """Chance, own payoff and the other's label of every end an action of the asked one may meet."""
-    scene = SCENES[prompt.protocol.game]
-    sits = seat(prompt.protocol, prompt.node, prompt.seen)
-    first, second = mover_labels(prompt)
-    y = [_exact(chance) for chance in prompt.belief or ()]
-    met: list[tuple[Fraction, Fraction, str | None]] = []
-    for a, b, pays in scene.ends:
-        mine, chance, other = a, Fraction(1), None if b is None else second[b]
-        who = 1 if sits.moves == "second" else 0
-        if who:
-            if a != sits.after or b is None:
-                continue
-            mine, other = b, first[a]
-        elif b is not None:
-            one = y[0 if scene.at_once else scene.second[a]]
-            chance = one if b == 1 else 1 - one
-        if mine == action and chance:
-            met.append((chance, _exact(getattr(prompt.protocol, pays[who])), other))
-    return met
-
-
-def expected(
-    protocol: Protocol, first: Sequence[Fraction], second: Sequence[Fraction]
-) -> tuple[Fraction, Fraction]:
-    """Expected payoffs of the first and the second mover, by walking the tree."""
-    sums = [
-        sum((chance * pay for chance, pay in _terms(protocol, first, second, who)), Fraction(0))
-        for who in (0, 1)
-    ]
-    return sums[0], sums[1]
-
-
-def _terms(
-    protocol: Protocol, first: Sequence[Fraction], second: Sequence[Fraction], who: int
-) -> list[tuple[Fraction, Fraction]]:
-    """Chance and payoff of the first (0) or the second mover (1) at every end that can come."""
-    scene, found = SCENES[protocol.game], []
-    for a, b, pays in scene.ends:
-        chance = first[0] if a == 1 else 1 - first[0]
-        if b is not None:
-            node = 0 if scene.at_once else scene.second[a]
-            chance *= second[node] if b == 1 else 1 - second[node]
-        if chance:
-            found.append((chance, _exact(getattr(protocol, pays[who]))))
-    return found
-
-
-def best_choices(prompt: Prompt, kappa: Fraction) -> set[str]:
-    """The choices of a prompt that belong to strategies of greatest utility."""
-    utilities = _utilities(prompt, kappa)
-    top = max(utilities.values())
-    best = {s for s, value in utilities.items() if value == top}
-    return best if prompt.node is None else {s[prompt.node] for s in best}
-
-
-def _utilities(prompt: Prompt, kappa: Fraction) -> dict[str, Fraction]:
-    found = {}
-    for digits in product("01", repeat=prompt.protocol.n_nodes):
-        own, alike, _, _ = _payoffs(prompt.protocol, prompt.belief or (), "".join(digits))
-        found["".join(digits)] = (1 - kappa) * own + kappa * alike
-    return found
-
-
-@lru_cache(maxsize=256)
-def _payoffs(
-    protocol: Protocol, belief: tuple[float, ...], strategy: str
-) -> tuple[Fraction, Fraction, tuple[Fraction, Fraction], tuple[Fraction, Fraction]]:
-    """Own and universalised payoff of a strategy, and what it earns so in the two roles."""
-    x = [Fraction(int(digit)) for digit in strategy]
-    y = [_exact(chance) for chance in belief]
-    roles = expected(protocol, x, y)[0], expected(protocol, y, x)[1]
-    alike = expected(protocol, x, x)
-    return sum(roles, Fraction(0)) / 2, sum(alike, Fraction(0)) / 2, roles, alike
-
-
-@dataclass(frozen=True)
-class Values:
-    """What counts for an option.
-
-    Parameters
-    ----------
-    strategy : str
-        The whole strategy it stands for.
-    own, alike : Fraction
-        Own payoff against the other, and where everybody does the same.
-    roles, alike_roles : pair of Fraction
-        What it earns moving first and second, and where everybody does the same.
-    total : Fraction
-        What options are compared by: at kappa = 1/2 twice the utility.
-    """
-
-    strategy: str
-    own: Fraction
-    alike: Fraction
-    roles: tuple[Fraction, Fraction]
-    alike_roles: tuple[Fraction, Fraction]
-    total: Fraction
-
-
-def option_values(prompt: Prompt, choice: str, kappa: Fraction) -> Values:
-    """What counts for an option; at a node, for the best strategy with that action there."""
-    utilities, node = _utilities(prompt, kappa), prompt.node
-    fitting = [s for s in utilities if s == choice or (node is not None and s[node] == choice)]
-    best = max(fitting, key=utilities.__getitem__)
-    own, alike, roles, shared = _payoffs(prompt.protocol, prompt.belief or (), best)
-    if kappa == 0:
-        own = own if node is None else _in_the_role(prompt, best)
-        return Values(best, own, alike, roles, shared, own)
-    total = own + alike if kappa == HALF else utilities[best]
-    return Values(best, own, alike, roles, shared, total)
-
-
-def _in_the_role(prompt: Prompt, strategy: str) -> Fraction:
-    """What a strategy earns in the role asked about, once what was seen has happened."""
-    sits = seat(prompt.protocol, prompt.node, prompt.seen)
-    x = [Fraction(int(digit)) for digit in strategy]
-    y = [_exact(chance) for chance in prompt.belief or ()]
-    if sits.moves == "second":
-        after = [Fraction(int(sits.after or 0)), *y[1:]]
-        return expected(prompt.protocol, after, x)[1]
-    return expected(prompt.protocol, x, y)[0]
-
-
-def _exact(value: float) -> Fraction:
-    return Fraction(repr(float(value)))

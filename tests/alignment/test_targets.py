@@ -13,7 +13,8 @@ from mlinstruments.agents import belief_prompt, label_sets, make_prompt, renderi
 from mlinstruments.agents.base import Prompt
 from mlinstruments.alignment import best_choice, target
 from mlinstruments.alignment.render import STYLES, number
-from mlinstruments.alignment.verify import check_target, expected, reasons_hold
+from mlinstruments.alignment.tree import expected
+from mlinstruments.alignment.verify import check_target, reasons_hold
 from mlinstruments.games import GAMES, Protocol, sample_protocols
 from mlinstruments.games.payoffs import payoff
 
