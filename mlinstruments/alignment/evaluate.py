@@ -16,8 +16,8 @@ from mlinstruments.agents.scenes import SCENES
 from mlinstruments.games.protocols import Protocol
 from mlinstruments.preferences import ChoiceData, PreferenceLogit, PreferenceResults
 
-from .evaluation import TESTED, Evaluation
-from .labels import best_choice, matrix_kind, utility_weight
+from .evaluation import CHOICES, TESTED, Evaluation, exchange_test
+from .labels import best_choice, matrix_kind, universal_action, utility_weight
 from .questions import Cells, Log, check_agents, check_cells, check_unseen, logs_of, told_of
 from .verify import reasons_hold
 
@@ -27,6 +27,8 @@ MEASURED = 6
 # One prompt in both orders of labels.
 PAIR = ("protocol_id", "node", "template")
 KEY = ("protocol_id", "node", "template", "order")
+# Rows of an agent, and its fit.
+Answered = tuple[pd.DataFrame, PreferenceResults | None]
 
 
 def evaluate(
@@ -119,12 +121,14 @@ def evaluate(
     rows = pd.concat(frames, ignore_index=True)
     rows = rows.assign(**_judged(rows, {p.id: p for p in protocols}, kappa))
     fits = {name: _fit(rows[rows["agent"] == name]) for name in (base.name, tuned.name)}
-    tests = pd.DataFrame([_test(fits[base.name], fits[tuned.name], n) for n in TESTED], TESTED)
-    return Evaluation(kappa, (base.name, tuned.name), rows, fits, tests)
+    return Evaluation(
+        kappa, (base.name, tuned.name), rows, fits,
+        _tests(*((rows[rows["agent"] == name], fits[name]) for name in (base.name, tuned.name))),
+    )  # fmt: skip
 
 
 def compare_tuned(one: Evaluation, other: Evaluation) -> pd.DataFrame:
-    """Tests that two tuned agents have equal kappa and lambda.
+    """Tests that two tuned agents have equal kappa and lambda, and that they choose alike.
 
     Parameters
     ----------
@@ -135,8 +139,8 @@ def compare_tuned(one: Evaluation, other: Evaluation) -> pd.DataFrame:
     DataFrame
         As ``Evaluation.tests``.
     """
-    fits = [found.fits[found.agents[1]] for found in (one, other)]
-    return pd.DataFrame([_test(fits[0], fits[1], name) for name in TESTED], TESTED)
+    tuned = [(found, found.agents[1]) for found in (one, other)]
+    return _tests(*((f.rows[f.rows["agent"] == name], f.fits[name]) for f, name in tuned))
 
 
 # ---- what was answered --------------------------------------------------------------------------
@@ -194,12 +198,13 @@ def _measured(frame: pd.DataFrame, agent: Any, asked: Sequence[Prompt]) -> pd.Da
 
 
 def _judged(rows: pd.DataFrame, protocols: dict[str, Protocol], kappa: float) -> dict[str, Any]:
-    """Columns right (NaN in a tie, where nothing is), best (None in a tie) and kind."""
-    best, kinds = [], []
+    """Columns right and universal (NaN where no action is), best (None in a tie) and kind."""
+    best, kinds, universal = [], [], []
     beliefs = rows[[c for c in ("belief_1", "belief_2", "belief_3") if c in rows]].to_numpy(float)
     for name, node, y in zip(rows["protocol_id"], rows["node"], beliefs, strict=True):
         protocol = protocols[name]
         best.append(best_choice(protocol, y[: protocol.n_nodes], kappa).choice(int(node)))
+        universal.append(universal_action(protocol, y[: protocol.n_nodes], int(node)))
         both = SCENES[protocol.game].at_once
         kinds.append(matrix_kind(protocol) if both else protocol.game)
     ok = (rows["status"] == "ok").to_numpy()
@@ -208,7 +213,11 @@ def _judged(rows: pd.DataFrame, protocols: dict[str, Protocol], kappa: float) ->
         np.nan if b is None else float(bool(o) and int(a) == int(b))
         for o, a, b in zip(ok, action, best, strict=True)
     ]
-    return {"right": right, "best": best, "kind": kinds}
+    chosen = [
+        float(int(a) == u) if o and u is not None else np.nan
+        for o, a, u in zip(ok, action, universal, strict=True)
+    ]
+    return {"right": right, "best": best, "kind": kinds, "universal": chosen}
 
 
 def _fit(rows: pd.DataFrame) -> PreferenceResults | None:
@@ -227,12 +236,20 @@ def _fit(rows: pd.DataFrame) -> PreferenceResults | None:
         protocol_id=rows["protocol_id"] + told,
         settings="",
         template=rows["cell"] + "/" + rows["template"],
-    ).drop(columns=["right", "best", "raw", "label", "place", "reasons"])
+    ).drop(columns=["right", "best", "universal", "raw", "label", "place", "reasons"])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", AssumptionWarning)  # few clusters: the table says how many
         data = ChoiceData.from_frame(table, f"answers of {rows['agent'].iloc[0]}")
         found: PreferenceResults = PreferenceLogit(("kappa",)).fit(data, clusters=clusters)
     return found
+
+
+def _tests(one: Answered, other: Answered) -> pd.DataFrame:
+    found = [_test(one[1], other[1], name) for name in TESTED]
+    statistic, pvalue = exchange_test(one[0], other[0])
+    note = "no test: no protocol was answered by both." if np.isnan(pvalue) else ""
+    found.append({"statistic": statistic, "pvalue": pvalue, "note": note})
+    return pd.DataFrame(found, [*TESTED, CHOICES])
 
 
 def _test(

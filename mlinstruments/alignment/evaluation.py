@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,9 @@ from mlinstruments._core.typing import AnyArray, FloatArray
 from mlinstruments.preferences import PreferenceResults
 
 TESTED = ("kappa", "lambda")
+CHOICES = "choices"
+# Protocols up to which all ways to change agents over are tried, and ways drawn of more.
+EXACT, DRAWN = 14, 9999
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -30,15 +34,18 @@ class Evaluation(Printed):
         Base and tuned.
     rows : DataFrame
         One row an answer: agent, cell, kind of game, protocol, template, order, place of the label
-        chosen, action, status, ``right`` (1 where it is the utility's choice; an answer that is no
-        choice is not; NaN where both actions are equally good), ``reasons`` (1 where they are those
-        of a target, right in every number; NaN where none were asked for), and where the agent
-        tells them the mass on labels and the share of the first in it, of some of the answers.
+        chosen, action, status; ``right``: 1 where it is the utility's choice (an answer that is no
+        choice is not), NaN where both actions are equally good; ``universal``: 1 where it is the
+        action that gains by counting what it would pay if everybody did the same
+        (:func:`.universal_action`), NaN where neither does or none was chosen; ``reasons``: 1 where
+        they are those of a target, right in every number, NaN where none were asked for; and where
+        the agent tells them the mass on labels and the share of the first in it, of some answers.
     fits : dict of str to PreferenceResults or None
         kappa and lambda of each agent, clustered by protocol where choices are of several; None
         where no answer is a choice.
     tests : DataFrame
-        Index: kappa, lambda; columns: statistic, pvalue, note (why there is no test).
+        Index: kappa, lambda (Wald), choices (:func:`exchange_test`, which needs no estimate: agents
+        without an error have none); columns: statistic, pvalue, note (why there is no test).
     """
 
     kappa: float
@@ -189,6 +196,51 @@ def clustered_mean(values: FloatArray, clusters: AnyArray) -> tuple[float, float
     return mean, float(np.sqrt(C / (C - 1) * (sums**2).sum()) / n)
 
 
+def exchange_test(one: pd.DataFrame, other: pd.DataFrame) -> tuple[float, float]:
+    """Test that two agents choose alike, by changing them over in whole protocols.
+
+    If they do, each protocol might as well have had their names the other way round. Compared is
+    how far they differ in the share of choices that count what it would pay if everybody did the
+    same, with all ways to change names over. Answers about one protocol may depend on each other
+    in any way, and agents that never err, for which no scale can be estimated, are told apart too.
+
+    Parameters
+    ----------
+    one, other : DataFrame
+        Of each agent ``protocol_id`` and ``universal``, as in ``rows`` of :class:`Evaluation`.
+
+    Returns
+    -------
+    statistic, pvalue : float
+        The mean difference over protocols, first less second agent, and the two-sided p-value:
+        exact up to 14 protocols, of 9,999 random ways with more. NaN where no protocol was answered
+        by both.
+
+    References
+    ----------
+    Fisher (1935), The Design of Experiments, section 21.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from mlinstruments.alignment.evaluation import exchange_test
+    >>> rows = pd.DataFrame({"protocol_id": list("abcde"), "universal": 1.0})
+    >>> exchange_test(rows, rows.assign(universal=0.0))
+    (1.0, 0.0625)
+    """
+    shares = [rows.groupby("protocol_id")["universal"].mean() for rows in (one, other)]
+    gap = (shares[0] - shares[1]).dropna().to_numpy()
+    if not len(gap):
+        return float("nan"), float("nan")
+    if len(gap) <= EXACT:
+        signs = np.array(list(product((1.0, -1.0), repeat=len(gap))))
+    else:
+        drawn = np.random.default_rng(0).choice([1.0, -1.0], (DRAWN, len(gap)))
+        signs = np.vstack([np.ones(len(gap)), drawn])
+    sums = np.abs(signs @ gap)
+    return float(gap.mean()), float((sums >= sums[0] * (1 - 1e-9)).mean())
+
+
 def preference_words(name: str, fit: PreferenceResults | None, level: float = 0.95) -> str:
     """kappa and lambda of an agent in one sentence, or the values that explain every choice."""
     if fit is None:
@@ -208,7 +260,13 @@ def preference_words(name: str, fit: PreferenceResults | None, level: float = 0.
 
 
 def equality_words(name: Any, line: pd.Series) -> str:
-    """A test of equal parameters in one sentence."""
+    """A test of equal parameters, or of equal choices, in one sentence."""
     if line["note"]:
         return f"Equal {name}: {line['note']}"
+    if name == CHOICES:
+        return (
+            f"Equal {name}: the share that counts what everybody's doing the same would pay differs"
+            f" by {line['statistic']:.3f}, p {line['pvalue']:.2g} with agents changed over in whole"
+            " protocols."
+        )
     return f"Equal {name}: chi2(1) {line['statistic']:.2f}, p {line['pvalue']:.2g}."

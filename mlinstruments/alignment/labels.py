@@ -82,9 +82,12 @@ class Label:
         if node is None:
             second, first = np.sort(self.utility)[-2:]
             return float((first - second) / payoff_range(self.protocol))
+        return abs(self.gap(node)) / payoff_range(self.protocol)
+
+    def gap(self, node: int) -> float:
+        """Utility of the best strategy with a one at a node less that of the best with a nought."""
         ones = self.protocol.pure()[:, node] == 1
-        gap = self.utility[ones].max() - self.utility[~ones].max()
-        return float(abs(gap) / payoff_range(self.protocol))
+        return float(self.utility[ones].max() - self.utility[~ones].max())
 
 
 def best_choice(protocol: Protocol, belief: Sequence[float] | float, kappa: float = 0.0) -> Label:
@@ -141,6 +144,37 @@ def best_choice(protocol: Protocol, belief: Sequence[float] | float, kappa: floa
         utility,
         tuple(s for s, kept in zip(protocol.strategies, near, strict=True) if kept),
     )
+
+
+def universal_action(protocol: Protocol, belief: Sequence[float] | float, node: int) -> int | None:
+    """The action at a node that gains by counting what it would pay if everybody did the same.
+
+    Parameters
+    ----------
+    protocol : Protocol
+    belief : sequence of float, or float
+        As in :func:`best_choice`.
+    node : int
+
+    Returns
+    -------
+    {0, 1} or None
+        The one of which the utility at kappa = 1 is further above that of the other than at
+        kappa = 0; None where neither is.
+
+    Examples
+    --------
+    >>> from mlinstruments.alignment.labels import universal_action
+    >>> from mlinstruments.games import Protocol
+    >>> universal_action(Protocol("matrix", 90, 65, 25, 10), 1.0, 0)
+    1
+    >>> universal_action(Protocol("dictator", 60, 50, 10, 40), 1.0, 0) is None
+    False
+    """
+    own, universal = (best_choice(protocol, belief, kappa).gap(node) for kappa in (0.0, 1.0))
+    if abs(universal - own) <= TIE * payoff_range(protocol):
+        return None
+    return int(universal > own)
 
 
 def check_kappa(kappa: float) -> float:

@@ -31,7 +31,7 @@ from mlinstruments.alignment import (
     plot_accuracy,
     target,
 )
-from mlinstruments.alignment.evaluation import Evaluation, clustered_mean
+from mlinstruments.alignment.evaluation import Evaluation, clustered_mean, exchange_test
 from mlinstruments.games import Protocol, sample_protocols
 from tests.tolerances import ROUNDING
 
@@ -424,3 +424,67 @@ def test_a_report_needs_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("mlinstruments.alignment.report.html_report", None)  # nothing is drawn
     with pytest.raises(InputError, match=r"there is no folder .*absent to write r\.html to"):
         found.write(tmp_path / "absent" / "r.html")
+
+
+def answered(actions: np.ndarray) -> pd.DataFrame:
+    """Rows of an agent: a line of choices for each protocol."""
+    protocols = np.repeat(np.arange(len(actions)), actions.shape[1])
+    return pd.DataFrame({"protocol_id": protocols, "universal": actions.ravel().astype(float)})
+
+
+def test_exchange_test_by_hand() -> None:
+    one = answered(np.array([[1, 1, 1, 1], [1, 1, 0, 1], [0, 1, 0, 0]]))
+    other = answered(np.array([[0, 0, 0, 0], [1, 0, 0, 1], [1, 1, 0, 0]]))
+    # Gaps 1, 1/4, -1/4: |sum| of the eight signs is 1, 1.5, .5, 1 and the same again.
+    assert exchange_test(one, other) == (pytest.approx(1 / 3), 0.75)
+    assert exchange_test(other, one) == (pytest.approx(-1 / 3), 0.75)
+    assert exchange_test(one, one)[1] == 1
+    # Answers that are no choice say nothing, and protocols that one did not answer are left out.
+    silent = answered(np.full((3, 4), np.nan))
+    assert exchange_test(one, pd.concat([other, silent])) == exchange_test(one, other)
+    assert exchange_test(one, other[other["protocol_id"] == 0]) == (1.0, 1.0)
+    assert np.isnan(exchange_test(one, silent)).all()
+
+
+def test_exchange_test_has_its_size_where_answers_hang_together(tmp_path: Path) -> None:
+    """Eight answers about each of 12 protocols are one draw: not independent at all."""
+    rng, rejected = np.random.default_rng(3), 0
+    draws = 400
+    for _ in range(draws):
+        one, other = (np.repeat(rng.integers(0, 2, (12, 1)), 8, 1) for _ in "12")
+        rejected += exchange_test(answered(one), answered(other))[1] <= 0.05
+    # At most the nominal share, but for four standard errors of 400 draws; and not never.
+    assert 0 < rejected <= draws * 0.05 + 4 * np.sqrt(draws * 0.05 * 0.95)
+
+
+def test_exchange_test_of_many_protocols_draws_ways() -> None:
+    rng = np.random.default_rng(4)
+    one, other = (answered((rng.random((20, 4)) < p).astype(int)) for p in (0.5, 0.6))
+    statistic, pvalue = exchange_test(one, other)
+    shares = [rows.groupby("protocol_id")["universal"].mean().to_numpy() for rows in (one, other)]
+    gap = shares[0] - shares[1]
+    signs = 2 * ((np.arange(2**20)[:, None] >> np.arange(20)) & 1) - 1
+    exact = (np.abs(signs @ gap) >= abs(gap.sum()) * (1 - 1e-9)).mean()
+    assert statistic == pytest.approx(gap.mean())
+    # Four standard errors of a share among 9,999 ways.
+    assert abs(pvalue - exact) < 4 * np.sqrt(exact * (1 - exact) / 9999)
+    assert exchange_test(one, other) == (statistic, pvalue)
+
+
+def test_models_that_never_err_are_told_apart(tmp_path: Path) -> None:
+    own = compared(tmp_path / "e", uniform(), economicus(), "economicus")
+    moral = compared(tmp_path / "m", uniform(), moralis())
+    apart = compare_tuned(own, moral)
+    assert "do not overlap" in apart.loc["kappa", "note"]
+    # They differ in one direction only, so that of the ways to change over the games in which they
+    # differ two are as extreme.
+    differ = [
+        any(
+            best_choice(game, y, 0.0).choice(0) != best_choice(game, y, 0.5).choice(0)
+            for y in (0.0, 1.0)
+        )
+        for game in GAMES
+    ]
+    assert apart.loc["choices", "pvalue"] == pytest.approx(2 / 2 ** sum(differ))
+    assert apart.loc["choices", "statistic"] < 0
+    assert "with agents changed over in whole protocols" in str(moral.summary)

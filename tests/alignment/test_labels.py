@@ -7,6 +7,7 @@ import pytest
 
 from mlinstruments._core.exceptions import InputError
 from mlinstruments.alignment import best_choice, matrix_kind
+from mlinstruments.alignment.labels import universal_action
 from mlinstruments.games import Protocol, best_replies, default_grid, sample_protocols
 
 SPD = Protocol("spd", 90, 65, 25, 10, id="s")
@@ -122,3 +123,23 @@ def test_beliefs_are_probabilities() -> None:
         best_choice(SPD, 1.5)
     with pytest.raises(InputError, match="all payoffs are equal"):
         best_choice(Protocol("matrix", 5, 5, 5, 5), 0.5)
+
+
+def test_the_universal_action_by_its_formula() -> None:
+    """In 2x2 games: whether both doing it gains more than doing it alone, against the other."""
+    found = set()
+    for game in sample_protocols("matrix", 60, 8):
+        for y in (0.0, 0.4, 1.0):
+            alone = y * (game.R - game.T) + (1 - y) * (game.S - game.P)
+            gain = (game.R - game.P) - alone
+            expected = None if abs(gain) < 1e-9 else int(gain > 0)
+            assert universal_action(game, y, 0) == expected
+            found.add(expected)
+    assert {0, 1} <= found
+
+
+def test_in_a_dilemma_cooperation_is_the_universal_action() -> None:
+    spd, hunt = Protocol("matrix", 90, 65, 25, 10), Protocol("matrix", 45, 60, 40, 10)
+    assert [universal_action(g, y, 0) for g in (spd, hunt) for y in (0.0, 1.0)] == [1] * 4
+    # The same game with its actions renamed.
+    assert universal_action(Protocol("matrix", 10, 25, 65, 90), 0.0, 0) == 0
