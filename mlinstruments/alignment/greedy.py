@@ -7,6 +7,7 @@ A tuned model mostly writes its target, so that most answers cost one pass.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from mlinstruments._core.arrays import check_choice, check_count
-from mlinstruments._core.exceptions import InputError
+from mlinstruments._core.exceptions import AssumptionWarning, InputError
 from mlinstruments._core.typing import FloatArray
 from mlinstruments.agents import Answer, Prompt
 from mlinstruments.agents.local import label_tokens
@@ -38,6 +39,8 @@ DECISION = "Decision:"
 # Batches that are read before what differs from guesses is generated: a token for one answer takes
 # as long as a token for each of many.
 WINDOW = 4
+# Tokens of the longest answer.
+SHORT, LONG = 200, 300
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,8 +65,9 @@ class GreedyAgent:
         Answer prompts that ask for a bare label with the most probable of their labels, whatever
         else is more probable. A base model may never write a label of its own accord; the mass on
         labels says how far it was forced.
-    max_tokens : int
-        Longest answer.
+    max_tokens : int, optional
+        Longest answer. By default 200, and 300 where ``guess`` is above 0: those targets add up, and
+        have about 200. Warns where a guess is longer, since it could not be written to its end.
     batch : int
         Prompts at a time.
     device : str
@@ -84,7 +88,7 @@ class GreedyAgent:
     guess: str | float | None = None
     style: str = "short"
     forced: bool = False
-    max_tokens: int = 200
+    max_tokens: int | None = None
     batch: int = 16
     device: str = "cpu"
     precision: str = "float32"
@@ -94,7 +98,8 @@ class GreedyAgent:
         check_choice(self.style, "style", STYLES)
         if self.guess is not None:
             utility_weight(self.guess)
-        check_count(self.max_tokens, "max_tokens", 1)
+        if self.max_tokens is not None:
+            check_count(self.max_tokens, "max_tokens", 1)
         check_count(self.batch, "batch", 1)
 
     @cached_property
@@ -110,6 +115,12 @@ class GreedyAgent:
         return low_precision(self.precision, self.device)
 
     @cached_property
+    def _most(self) -> int:
+        """Tokens of the longest answer."""
+        adds_up = self.guess is not None and utility_weight(self.guess) > 0
+        return self.max_tokens or (LONG if adds_up else SHORT)
+
+    @cached_property
     def settings(self) -> dict[str, Any]:
         """What its answers depend on."""
         return {
@@ -117,7 +128,7 @@ class GreedyAgent:
             "sha256": checksum(self._folder),
             "dtype": "bfloat16" if self._low else "float32",
             "temperature": 0.0,
-            "max_tokens": self.max_tokens,
+            "max_tokens": self._most,
             "device": self.device,
             **({"forced": True} if self.forced else {}),
         }
@@ -161,7 +172,14 @@ class GreedyAgent:
         except InputError:  # no belief stated, or a tie: there is nothing to guess
             return []
         tokens: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
-        return tokens[: self.max_tokens]
+        if len(tokens) > self._most:
+            warnings.warn(
+                f"{self.name}: a target has {len(tokens)} tokens, and answers end after"
+                f" {self._most}: give more max_tokens, or decisions are cut off.",
+                AssumptionWarning,
+                stacklevel=2,
+            )
+        return tokens[: self._most]
 
     def _batches(self, chosen: Sequence[int], lengths: Sequence[int]) -> list[list[int]]:
         """Positions in batches of about one length, so that little is padded."""
@@ -198,15 +216,15 @@ class GreedyAgent:
         end = self._loaded[1].eos_token_id
         left = [
             k for k, new in enumerate(written)
-            if len(new) < self.max_tokens and (not new or new[-1] != end)
+            if len(new) < self._most and (not new or new[-1] != end)
         ]  # fmt: skip
         lengths = [len(known) + len(new) for known, new in zip(read, written, strict=True)]
         for batch in self._batches(left, lengths):
-            most = max(self.max_tokens - len(written[k]) for k in batch)
+            most = max(self._most - len(written[k]) for k in batch)
             made = self._generated([read[k] + written[k] for k in batch], most)
             for k, new in zip(batch, made, strict=True):
                 stop = new.index(end) + 1 if end in new else len(new)
-                written[k] = (written[k] + new[:stop])[: self.max_tokens]
+                written[k] = (written[k] + new[:stop])[: self._most]
 
     def _generated(self, begun: Sequence[list[int]], most: int) -> list[list[int]]:
         """What the model writes behind each, at most so many tokens, and padding behind its end."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from mlinstruments._core.exceptions import InputError
+from mlinstruments._core.exceptions import AssumptionWarning, InputError
 from mlinstruments.agents import LocalAgent, Prompt, make_prompt
 from mlinstruments.alignment import GreedyAgent, finetune, make_dataset, target
 from mlinstruments.alignment.greedy import _prompt_tokens, told_apart
@@ -48,6 +49,16 @@ def test_guessing_and_batches_change_nothing(tuned: Path) -> None:
     for guess in (None, 0.0, 0.5):
         for batch in (1, 3, 16):
             assert texts(GreedyAgent(tuned, guess=guess, batch=batch, max_tokens=40)) == alone
+
+
+def test_targets_that_are_longer_than_answers_may_be_are_said(tuned: Path) -> None:
+    agents = [GreedyAgent(tuned, guess=g) for g in (None, "economicus", "moralis")]
+    assert [agent.settings["max_tokens"] for agent in agents] == [200, 200, 300]
+    with pytest.warns(AssumptionWarning, match=r"a target has \d+ tokens.*end after 20"):
+        texts(GreedyAgent(tuned, guess=0.0, max_tokens=20))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", AssumptionWarning)
+        GreedyAgent(tuned, guess=0.0, max_tokens=2000)._guess(PROMPTS[0])
 
 
 def test_bfloat16_is_the_same_model_to_fewer_digits(tuned: Path) -> None:
