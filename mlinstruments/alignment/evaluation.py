@@ -256,8 +256,8 @@ def preference_words(name: str, fit: PreferenceResults | None, level: float = 0.
     if intervals and "kappa" in intervals:
         low, high = intervals["kappa"]
         return (
-            f"{name}: every choice is a best one for kappa in [{low:.3g}, {high:.3g}]; lambda has no"
-            " finite estimate."
+            f"{name}: every choice is a best one for kappa in [{low:.3g}, {high:.3g}]; lambda has"
+            " no finite estimate."
         )
     return f"{name}: no kappa, {fit.identification.reason}"
 

@@ -66,8 +66,8 @@ class GreedyAgent:
         else is more probable. A base model may never write a label of its own accord; the mass on
         labels says how far it was forced.
     max_tokens : int, optional
-        Longest answer. By default 200, and 300 where ``guess`` is above 0: those targets add up, and
-        have about 200. Warns where a guess is longer, since it could not be written to its end.
+        Longest answer. By default 200, and 300 where ``guess`` is above 0: those targets add up,
+        and have about 200. Warns where a guess is longer: it could not be written to its end.
     batch : int
         Prompts at a time.
     device : str
