@@ -1,8 +1,8 @@
 """Targets: a derivation in numbers and the decision it leads to, in words that can be checked.
 
 Every sentence that carries a number has one of a few forms, which :mod:`.verify` reads again:
-``I A, other B: I get 34.``, ``I A: I get 34.``, ``34 + 45: 4 + 5 = 09, 3 + 4 + 0 = 07: 079.``,
-``0.5 × 60 + 0.5 × 15 = 37.5.`` (any sums and products), ``A 079, B 071.``,
+``I A, other B: I get 34.``, ``I A: I get 34.``, ``A 079, B 071.``,
+``34 + 45: 4 + 5 = 09, 3 + 4 = 07, 07 + 0 = 07: 079.``, ``0.5 × 60 + 0.5 × 15 = 37.5.`` (any),
 ``A 7, B 7: same.``, ``A 9, B 1: max(9, 1) = 9, A is more.`` and ``79 is the most.`` Numbers are
 exact decimals: nothing is rounded.
 
@@ -11,8 +11,8 @@ which of two numbers of several digits is larger is what small models fail at: t
 than 27.", they copied payoffs and added them up without an error, and then wrote the smaller first.
 
 The derivation of homo moralis at kappa = 1/2 compares own + alike, twice the utility, so that whole
-payoffs stay whole numbers, and adds them up in columns: tuned on sums written at once, a small
-model wrote 20 + 75 = 105.
+payoffs stay whole numbers, and adds them up in columns, two digits first and then what is carried:
+tuned on sums written at once a small model wrote 20 + 75 = 105, and on 4 + 1 + 1 = 06 it wrote 09.
 """
 
 from __future__ import annotations
@@ -92,8 +92,10 @@ def target(prompt: Prompt, kappa: float = 0.0, style: str = "short") -> str:
     Decision: B
     >>> print(target(prompt, kappa=0.5))
     My payoffs: A A 60, A B 10, B A 45, B B 40. The other: B.
-    I A, other B: I get 10. I A, other A: I get 60. 10 + 60: 0 + 0 = 00, 1 + 6 + 0 = 07: 070.
-    I B, other B: I get 40. I B, other B: I get 40. 40 + 40: 0 + 0 = 00, 4 + 4 + 0 = 08: 080.
+    I A, other B: I get 10. I A, other A: I get 60. 10 + 60: 0 + 0 = 00, 1 + 6 = 07,
+    07 + 0 = 07: 070.
+    I B, other B: I get 40. I B, other B: I get 40. 40 + 40: 0 + 0 = 00, 4 + 4 = 08,
+    08 + 0 = 08: 080.
     A 070, B 080. A 0, B 0: same. A 7, B 8: max(7, 8) = 8, B is more.
     Decision: B
     """
@@ -332,14 +334,15 @@ def _sum(one: Fraction, other: Fraction) -> str:
     written = aligned([total], SUM_DIGITS)[0] if total >= 0 else number(total)
     if one.denominator != 1 or other.denominator != 1 or min(one, other) < 0:
         return f"{said} = {written}."
-    columns: list[str] = []
+    steps: list[str] = []
     carry = 0
     for a, b in zip(*(text[::-1] for text in aligned([one, other])), strict=True):
-        digits = [a, b, *([str(carry)] if columns else [])]
-        column = sum(map(int, digits))
-        columns.append(f"{' + '.join(digits)} = {column:02d}")
+        digits = int(a) + int(b)
+        column = digits + carry
+        carried = f", {digits:02d} + {carry} = {column:02d}" if steps else ""
+        steps.append(f"{a} + {b} = {digits:02d}{carried}")
         carry = column // 10
-    return f"{said}: {', '.join(columns)}: {written}."
+    return f"{said}: {', '.join(steps)}: {written}."
 
 
 def expectation(terms: Sequence[tuple[Fraction, Fraction]]) -> tuple[str, Fraction]:

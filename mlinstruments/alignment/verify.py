@@ -280,8 +280,9 @@ def _check_columns(prompt: Prompt, line: str, written: str, own: int, alike: int
         below, unit = 10**place, 10 ** (place + 1)
         carry = (own % below + alike % below) // below
         a, b = own % unit // below, alike % unit // below
-        left = f"{a} + {b}" + (f" + {carry}" if place else "")
-        columns.append(f"{left} = {a + b + carry:0>2}")
+        columns.append(f"{a} + {b} = {a + b:0>2}")
+        if place:
+            columns.append(f"{a + b:0>2} + {carry} = {a + b + carry:0>2}")
     right = f"{own} + {alike}: {', '.join(columns)}: {own + alike:0>3}"
     if written != right:
         _fail(prompt, f"{line}: {written}", f"in columns it is {right!r}")
