@@ -4,11 +4,12 @@ from .dataset import make_dataset
 from .evaluate import compare_tuned, evaluate
 from .evaluation import Evaluation
 from .examples import Cost, Dataset, Example
-from .finetune import FinetuneResult, finetune
+from .finetune import finetune
 from .greedy import GreedyAgent
 from .labels import UTILITIES, Label, best_choice, matrix_kind
 from .render import target
 from .report import plot_accuracy
+from .runs import FinetuneResult
 from .sampling import affine_key
 from .verify import check_target
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 from tqdm import tqdm
 
 from mlinstruments._core.arrays import check_choice, check_count
@@ -18,7 +16,7 @@ from mlinstruments._core.exceptions import InputError
 from mlinstruments.agents.weights import PRECISIONS, checksum, load, low_precision, model_folder
 
 from .encoding import Encoded, encode, read_chats
-from .examples import FILES, MANIFEST
+from .runs import MERGED, RESULT, FinetuneResult, begin, digest, finished, group_size, result_of
 from .training import (
     Quality,
     Schedule,
@@ -29,40 +27,8 @@ from .training import (
     write_whole,
 )
 
-SETTINGS, CHECKPOINT, TRL = "settings.json", "checkpoint.pt", "trl"
-RESULT, MERGED = "result.json", "merged"
+CHECKPOINT, TRL = "checkpoint.pt", "trl"
 TRAINERS = ("loop", "trl")
-COMPLETIONS = tuple(name for name in FILES if name.endswith(".completion.jsonl"))
-
-
-@dataclass(frozen=True, eq=False)
-class FinetuneResult:
-    """What :func:`finetune` returns.
-
-    Parameters
-    ----------
-    folder : Path
-    settings : dict
-        What the numbers depend on.
-    history : DataFrame
-        One row a step: loss; where validated: valid_loss, valid_exact and valid_decided (see
-        :class:`.Quality`), NaN elsewhere.
-    best_step : int
-        Steps after which the weights kept were reached.
-    seconds : float
-        Of training and validation, over all runs it took.
-    """
-
-    folder: Path
-    settings: dict[str, Any]
-    history: pd.DataFrame
-    best_step: int
-    seconds: float
-
-    @property
-    def merged(self) -> Path:
-        """Folder of the tuned model, adapters merged in, with its tokenizer."""
-        return self.folder / MERGED
 
 
 def finetune(
@@ -158,22 +124,22 @@ def finetune(
     if place.exists() and not place.is_dir():
         raise InputError(f"{place} is not a folder: name one that is, or that is to be made.")
     chats = {part: read_chats(source / f"{part}.jsonl") for part in ("train", "valid")}
-    group = _group(source, len(chats["train"]), counts["batch"])
+    group = group_size(source, len(chats["train"]), counts["batch"])
     require("torch", "transformers", "peft")
     if trainer == "trl":
         require("trl", "datasets", extra="trl")
     source_model = model_folder(model)
     low = low_precision(precision, _device(device))
     settings = counts | {
-        "data": _digest(chats), "group": group, "model": checksum(source_model), "lr": float(lr),
+        "data": digest(chats), "group": group, "model": checksum(source_model), "lr": float(lr),
         "bfloat16": low, "trainer": trainer,
     }  # fmt: skip
-    done = _finished(place, settings)
+    done = finished(place, settings)
     if done is not None:
         return done
     loaded, tokenizer = load_model(source_model, device)
     examples = {p: [encode(tokenizer, chat) for chat in chats[p]] for p in chats}
-    _begin(place, settings)
+    begin(place, settings)
     schedule = Schedule(
         len(chats["train"]) // group, group, counts["batch"] // group, counts["steps"],
         counts["warmup"], float(lr), counts["seed"],
@@ -199,7 +165,7 @@ def finetune(
     # Last: a run that is killed before goes on from them.
     (place / CHECKPOINT).unlink(missing_ok=True)
     shutil.rmtree(place / TRL, ignore_errors=True)
-    return _result(place, kept)
+    return result_of(place, kept)
 
 
 def _train(
@@ -216,7 +182,7 @@ def _train(
     steps, every = settings["steps"], settings["validate_every"]
     with tqdm(total=steps, initial=notes["step"], unit="step", disable=not progress) as bar:
         while notes["step"] < steps and notes["misses"] < settings["patience"]:
-            begin = time.perf_counter()
+            started = time.perf_counter()
             step = notes["step"]
             row = {"step": step + 1, "loss": trainer.step(step)}
             if (step + 1) % every == 0 or step + 1 == steps:
@@ -225,7 +191,7 @@ def _train(
                 _judge(notes, found, trainer, step + 1)
             notes["history"].append(row)
             notes["step"] = step + 1
-            notes["seconds"] += time.perf_counter() - begin
+            notes["seconds"] += time.perf_counter() - started
             if (step + 1) % checkpoint_every == 0:
                 trainer.save(checkpoint, notes)
             bar.set_postfix({k: f"{v:.3g}" for k, v in row.items() if k != "step"})
@@ -299,89 +265,3 @@ def _device(device: str | None) -> str:
     import torch
 
     return device or ("cuda" if torch.cuda.is_available() else "cpu")
-
-
-# ---- bookkeeping --------------------------------------------------------------------------------
-
-
-def _group(source: Path, examples: int, batch: int) -> int:
-    """How many examples stay together: those of one situation."""
-    group = int(_manifest(source).get("group", 1))
-    if examples % group or batch % group:
-        raise InputError(
-            f"batch={batch} and the {examples} examples must be multiples of {group}: the label"
-            " orders of a situation stay together."
-        )
-    if batch > examples:
-        raise InputError(f"batch={batch} is more than the {examples} examples there are.")
-    return group
-
-
-def _manifest(source: Path) -> dict[str, Any]:
-    """What is said of a data set that this package made, and still holds; nothing of others."""
-    path = source / MANIFEST
-    again = "make it again with make_dataset, in another folder."
-    if not path.exists():
-        if any((source / name).exists() for name in COMPLETIONS):
-            raise InputError(f"{source} holds a data set without {MANIFEST}, not whole: {again}")
-        return {}
-    try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        raise InputError(f"{path} is no JSON: {again}") from None
-    for name, known in found.get("sha256", {}).items():
-        if name not in COMPLETIONS and known != _file_sum(source / name):
-            raise InputError(
-                f"{source / name} is not the file that {MANIFEST} speaks of: {again} Or remove"
-                f" {MANIFEST} and the files {' and '.join(COMPLETIONS)}, if the order of examples"
-                " does not matter."
-            )
-    return found
-
-
-def _file_sum(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _digest(chats: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(chats, sort_keys=True).encode()).hexdigest()
-
-
-def _begin(place: Path, settings: dict[str, Any]) -> None:
-    """Note the settings of a run, or see that they are those of the run that is gone on with."""
-    path = place / SETTINGS
-    if path.exists():
-        if json.loads(path.read_text(encoding="utf-8")) != settings:
-            raise InputError(
-                f"{place} holds a run with other settings, not finished: give it the same arguments"
-                " to go on with it, or choose another folder."
-            )
-        return
-    place.mkdir(parents=True, exist_ok=True)
-    write_whole(path, json.dumps(settings, indent=1).encode())
-
-
-def _finished(place: Path, settings: dict[str, Any]) -> FinetuneResult | None:
-    """The result of a run that was finished here, if it was the same."""
-    path = place / RESULT
-    if not path.exists():
-        return None
-    notes = json.loads(path.read_text(encoding="utf-8"))
-    if notes["settings"] != settings:
-        raise InputError(
-            f"{place} holds a model tuned with other settings: choose another folder, or remove"
-            " it yourself."
-        )
-    if not (place / MERGED / "config.json").exists():
-        raise InputError(
-            f"{place} holds the result of a run whose model, {MERGED}/, is gone: remove {RESULT} to"
-            " tune it again, or put the model back."
-        )
-    return _result(place, notes)
-
-
-def _result(place: Path, notes: dict[str, Any]) -> FinetuneResult:
-    history = pd.DataFrame(notes["history"]).set_index("step")
-    return FinetuneResult(
-        place, notes["settings"], history, int(notes["best_step"]), float(notes["seconds"])
-    )

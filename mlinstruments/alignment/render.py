@@ -28,12 +28,11 @@ from mlinstruments.agents.prompts import mover_labels
 from mlinstruments.agents.scenes import SCENES, seat
 from mlinstruments.games.payoffs import PATHS
 
+from .arithmetic import SUM_DIGITS, added_up, aligned, exact, expectation, number
 from .labels import Label, best_choice, check_kappa
 
 STYLES = ("full", "short", "action")
 HALF = Fraction(1, 2)
-# Whole sums are written with at least so many digits, so that to compare them is to copy digits.
-SUM_DIGITS = 3
 
 
 @dataclass(frozen=True)
@@ -166,29 +165,6 @@ def _comparison(options: Sequence[Option], least: int) -> str:
     return " ".join(said)
 
 
-def aligned(values: Sequence[Fraction], least: int = 1) -> list[str]:
-    """Numbers with as many digits each before the point, and after it.
-
-    Parameters
-    ----------
-    values : sequence of Fraction
-        None below 0.
-    least : int
-        Digits before the point, at least.
-
-    Examples
-    --------
-    >>> from fractions import Fraction
-    >>> aligned([Fraction(15, 2), Fraction(110)]), aligned([Fraction(5), Fraction(40)], least=3)
-    (['007.5', '110.0'], ['005', '040'])
-    """
-    parts = [number(value).partition(".") for value in values]
-    before = max(least, *(len(whole) for whole, _, _ in parts))
-    after = max(len(part) for _, _, part in parts)
-    point = "." if after else ""
-    return [whole.zfill(before) + point + part.ljust(after, "0") for whole, _, part in parts]
-
-
 def _side_by_side(labels: Sequence[str], written: Sequence[str]) -> str:
     return ", ".join(f"{label} {text}" for label, text in zip(labels, written, strict=True))
 
@@ -198,7 +174,7 @@ def _principle(kappa: float) -> str:
         return "I choose what can be expected to pay me most."
     if kappa == 1:
         return "I choose what would pay me most if everybody chose the same."
-    named = f"with weights {number(_exact(kappa))} and {number(1 - _exact(kappa))}"
+    named = f"with weights {number(exact(kappa))} and {number(1 - exact(kappa))}"
     weights = "with equal weights" if kappa == 0.5 else named
     return (
         "I choose by two numbers: what I would get if everybody chose the same as I, and what I"
@@ -222,7 +198,7 @@ def _reading(prompt: Prompt) -> list[str]:
         for b in (*labels[1], None):
             if (a, b) in ends:
                 said = [labels[0][a], *([] if b is None else [labels[1][b]])]
-                value = number(_exact(getattr(prompt.protocol, ends[a, b][mine])))
+                value = number(exact(getattr(prompt.protocol, ends[a, b][mine])))
                 read.append(" ".join([*(said[::-1] if mine else said), value]))
     known = [] if sits.after is None else [f"The other: {labels[0][sits.after]}."]
     return [" ".join([f"My payoffs: {', '.join(read)}.", *known])]
@@ -233,7 +209,7 @@ def _reading(prompt: Prompt) -> list[str]:
 
 def _options(prompt: Prompt, label: Label) -> list[Option]:
     """The derivation of every option, in the order shown."""
-    kappa, belief = _exact(label.kappa), [_exact(b) for b in label.belief]
+    kappa, belief = exact(label.kappa), [exact(b) for b in label.belief]
     writer = _Writer(prompt, belief, kappa)
     simple = SCENES[prompt.protocol.game].at_once or (kappa == 0 and prompt.node is not None)
     made = []
@@ -261,7 +237,7 @@ class _Writer:
     kappa: Fraction
 
     def pay(self, name: str) -> Fraction:
-        return _exact(getattr(self.prompt.protocol, name))
+        return exact(getattr(self.prompt.protocol, name))
 
     def at_one_node(self, name: str, action: int) -> Option:
         """Sentences about one action, the rest of the game being given."""
@@ -323,74 +299,6 @@ class _Writer:
 
     def _weighed(self, own: Fraction, alike: Fraction) -> tuple[str, Fraction]:
         if self.kappa == HALF:
-            return _sum(own, alike), own + alike
+            return added_up(own, alike), own + alike
         text, value = expectation([(1 - self.kappa, own), (self.kappa, alike)])
         return f"{text}.", value
-
-
-def _sum(one: Fraction, other: Fraction) -> str:
-    """Two numbers added up in columns from the right, or at once where they are not whole."""
-    total, said = one + other, f"{number(one)} + {number(other)}"
-    written = aligned([total], SUM_DIGITS)[0] if total >= 0 else number(total)
-    if one.denominator != 1 or other.denominator != 1 or min(one, other) < 0:
-        return f"{said} = {written}."
-    steps: list[str] = []
-    carry = 0
-    for a, b in zip(*(text[::-1] for text in aligned([one, other])), strict=True):
-        digits = int(a) + int(b)
-        column = digits + carry
-        carried = f", {digits:02d} + {carry} = {column:02d}" if steps else ""
-        steps.append(f"{a} + {b} = {digits:02d}{carried}")
-        carry = column // 10
-    return f"{said}: {', '.join(steps)}: {written}."
-
-
-def expectation(terms: Sequence[tuple[Fraction, Fraction]]) -> tuple[str, Fraction]:
-    """A sum of chances times payoffs, written out, and its value.
-
-    Examples
-    --------
-    >>> from fractions import Fraction
-    >>> expectation([(Fraction(1, 2), Fraction(60)), (Fraction(1, 2), Fraction(15))])
-    ('0.5 × 60 + 0.5 × 15 = 37.5', Fraction(75, 2))
-    >>> expectation([(Fraction(1), Fraction(60))])
-    ('60', Fraction(60, 1))
-    """
-    value = sum((chance * pay for chance, pay in terms), Fraction(0))
-    if len(terms) == 1 and terms[0][0] == 1:
-        return number(value), value
-    written = " + ".join(f"{number(chance)} × {number(pay)}" for chance, pay in terms)
-    return f"{written} = {number(value)}", value
-
-
-def _exact(value: float) -> Fraction:
-    """The shortest decimal that is this double, as a fraction."""
-    return Fraction(repr(float(value)))
-
-
-def number(value: Fraction) -> str:
-    """A number in plain decimals, none of them dropped.
-
-    Raises
-    ------
-    InputError
-        Where it would take more than eight decimals.
-
-    Examples
-    --------
-    >>> from fractions import Fraction
-    >>> number(Fraction(165, 4)), number(Fraction(-3))
-    ('41.25', '-3')
-    """
-    for decimals in range(9):
-        scaled = value * 10**decimals
-        if scaled.denominator == 1:
-            break
-    else:
-        raise InputError(
-            f"{float(value)!r} cannot be written with eight decimals: give payoffs, beliefs and"
-            " kappa as round numbers, such as 45, 0.25 and 0.5."
-        )
-    digits = f"{abs(int(scaled)):0{decimals + 1}d}"
-    whole, part = (digits[:-decimals], digits[-decimals:]) if decimals else (digits, "")
-    return ("-" if value < 0 else "") + whole + (f".{part}" if part else "")

@@ -12,7 +12,8 @@ from mlinstruments._core.exceptions import InputError
 from mlinstruments.agents import belief_prompt, label_sets, make_prompt, renderings, wordings
 from mlinstruments.agents.base import Prompt
 from mlinstruments.alignment import best_choice, target
-from mlinstruments.alignment.render import STYLES, number
+from mlinstruments.alignment.arithmetic import number
+from mlinstruments.alignment.render import STYLES
 from mlinstruments.alignment.tree import expected
 from mlinstruments.alignment.verify import check_target, reasons_hold
 from mlinstruments.games import GAMES, Protocol, sample_protocols
