@@ -58,7 +58,7 @@ class GreedyAgent:
         What logs call it.
     guess : {"economicus", "moralis"} or float, optional
         The utility, or its kappa, whose targets the answers are likely to be, which makes it faster
-        and changes nothing else.
+        and changes nothing else but how long answers may be by default.
     style : {"full", "short", "action"}
         Of these targets.
     forced : bool
